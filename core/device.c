@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/device.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ID_MAX 63 /* it names a section of saved state */
+
+static const struct option_desc no_options[] = {OPTION_END};
+
+static const struct option_desc *options_of(const struct device_class *cls)
+{
+	return cls->options ? cls->options : no_options;
+}
+
+static void device_free(struct device *dev)
+{
+	options_free(options_of(dev->cls), dev);
+	pthread_mutex_destroy(&dev->lock);
+	free(dev->id);
+	free(dev);
+}
+
+static void begin_quiesce(struct loop_task *task)
+{
+	struct device *dev = container_of(task, struct device, quiesce_task);
+
+	if (dev->cls->quiesce)
+		dev->cls->quiesce(dev);
+	else
+		device_quiesced(dev);
+}
+
+static int realize(struct device *dev, struct vmm_error *err)
+{
+	struct vmm_error own;
+	int r;
+
+	/* A sentence is wanted whatever the class does, and the caller's may be a stale one. */
+	if (!err)
+		err = &own;
+	err->code = 0;
+	r = dev->cls->realize ? dev->cls->realize(dev, err) : 0;
+	if (!r)
+		return 0;
+	if (err->code)
+		error_prefix(err, "%s", dev->id);
+	else
+		error_set_errno(err, -r, "%s: cannot set up the device", dev->id);
+	return r;
+}
+
+int device_create(struct device **out, const struct device_class *cls, const char *id,
+		  const char *options, const struct device_env *env, struct vmm_error *err)
+{
+	struct device *dev;
+	int r;
+
+	assert(cls->size >= sizeof(struct device));
+	id = id ? id : cls->name;
+	if (!*id || strlen(id) > ID_MAX)
+		return error_set(err, EINVAL, "%s: an id has 1 to %d characters", cls->name,
+				 ID_MAX);
+	dev = calloc(1, cls->size);
+	if (!dev)
+		return error_set(err, ENOMEM, "%s: out of memory", id);
+	dev->cls = cls;
+	dev->env = env;
+	dev->loop = env->loop;
+	pthread_mutex_init(&dev->lock, NULL);
+	list_init(&dev->link);
+	loop_task_init(&dev->quiesce_task, begin_quiesce);
+	dev->id = strdup(id);
+	r = dev->id ? options_parse(options_of(cls), id, NULL, options, dev, err)
+		    : error_set(err, ENOMEM, "%s: out of memory", cls->name);
+	if (!r)
+		r = realize(dev, err);
+	if (r) {
+		device_free(dev);
+		return r;
+	}
+	*out = dev;
+	return 0;
+}
+
+void device_destroy(struct device *dev)
+{
+	if (!dev)
+		return;
+	assert(!dev->quiesce_done);
+	if (dev->cls->unrealize)
+		dev->cls->unrealize(dev);
+	device_free(dev);
+}
+
+void device_quiesce(struct device *dev, void (*done)(struct device *dev, void *arg), void *arg)
+{
+	assert(!dev->quiesce_done);
+	dev->quiesce_done = done;
+	dev->quiesce_arg = arg;
+	if (loop_on_thread(dev->loop))
+		begin_quiesce(&dev->quiesce_task);
+	else
+		loop_post(dev->loop, &dev->quiesce_task);
+}
+
+void device_quiesced(struct device *dev)
+{
+	void (*done)(struct device * dev, void *arg) = dev->quiesce_done;
+
+	if (!done)
+		return;
+	/* Cleared first: done may quiesce again or destroy the device. */
+	dev->quiesce_done = NULL;
+	done(dev, dev->quiesce_arg);
+}
+
+struct waiter {
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	bool done;
+};
+
+static void waiter_done(struct device *dev UNUSED, void *arg)
+{
+	struct waiter *w = arg;
+
+	pthread_mutex_lock(&w->lock);
+	w->done = true;
+	pthread_cond_signal(&w->cond);
+	pthread_mutex_unlock(&w->lock);
+}
+
+void device_quiesce_wait(struct device *dev)
+{
+	struct waiter w = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+
+	if (loop_on_thread(dev->loop)) {
+		device_quiesce(dev, waiter_done, &w);
+		while (!w.done)
+			loop_turn(dev->loop, true);
+	} else {
+		device_quiesce(dev, waiter_done, &w);
+		pthread_mutex_lock(&w.lock);
+		while (!w.done)
+			pthread_cond_wait(&w.cond, &w.lock);
+		pthread_mutex_unlock(&w.lock);
+	}
+	pthread_cond_destroy(&w.cond);
+	pthread_mutex_destroy(&w.lock);
+}
+
+void device_reset(struct device *dev)
+{
+	if (dev->cls->reset)
+		dev->cls->reset(dev);
+}
+
+void device_save(struct device *dev, struct state_writer *w)
+{
+	state_begin(w, dev->id, 1);
+	state_begin(w, dev->cls->name, MAX(dev->cls->state_version, 1u));
+	if (dev->cls->save)
+		dev->cls->save(dev, w);
+	state_end(w);
+	state_end(w);
+}
+
+int device_load(struct device *dev, struct state_reader *r, struct vmm_error *err)
+{
+	const struct device_class *cls = dev->cls;
+	uint32_t version;
+	int code;
+
+	code = state_enter(r, dev->id, 1, &version);
+	if (!code)
+		code = state_enter(r, cls->name, MAX(cls->state_version, 1u), &version);
+	if (code == -ENOTSUP)
+		return error_set(err, ENOTSUP, "%s: the saved state is of a newer version",
+				 dev->id);
+	if (code)
+		return error_set(err, -code, "%s: its saved state is not here", dev->id);
+	if (cls->load)
+		code = cls->load(dev, r, version);
+	if (code)
+		return error_set_errno(err, -code, "%s: bad saved state", dev->id);
+	if (state_leave(r) || state_leave(r)) {
+		/* Too late to be as it was; at least be something that a device can be. */
+		device_reset(dev);
+		return error_set(err, EPROTO, "%s: bad saved state: fields that nobody reads",
+				 dev->id);
+	}
+	return 0;
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A device is a const class plus an instance.
+ *
+ * The class says what the device is called, which options it takes, how large an instance is and
+ * what its handful of functions are; everything generic is written once, here and in the bus code.
+ * Bus-specific classes (struct virtio_class) embed this one as their first member.
+ *
+ * Life: device_create (options parsed, realize) -> the guest uses it -> reset any number of times
+ * -> device_destroy (quiesced first, then unrealize).
+ *
+ * Locking: `lock` guards the device's state. vCPU register accesses take it, handlers on the home
+ * loop take it; it is never held while waiting. Order: a device's lock, then a loop's, then none.
+ */
+#ifndef CORE_DEVICE_H
+#define CORE_DEVICE_H
+
+#include <pthread.h>
+
+#include "core/clock.h"
+#include "core/irq.h"
+#include "core/log.h"
+#include "core/loop.h"
+#include "core/memory.h"
+#include "core/option.h"
+#include "core/state.h"
+
+struct bus;     /* mmio/bus.h */
+struct pci_bus; /* pci/pci.h */
+struct device;
+
+/* What a device may ask of the machine that it is part of. Any thread, never blocks. */
+enum machine_event {
+	MACHINE_EVENT_POWEROFF,
+	MACHINE_EVENT_RESET,
+	MACHINE_EVENT_PANIC,      /* value: pvpanic event bits */
+	MACHINE_EVENT_DEBUG_EXIT, /* value: what the guest wrote */
+	MACHINE_EVENT_QUIT,       /* the user left the console */
+};
+
+/*
+ * The surroundings of a device: everything it may use, nothing it must find for itself. Filled by
+ * the machine (or by a test), immutable afterwards, outlives every device.
+ */
+struct device_env {
+	const struct log *log;
+	struct clock *clock;
+	struct guest_memory *memory;
+	struct loop *loop; /* the home loop of devices that are given no other */
+	struct bus *pio;
+	struct bus *mmio;
+	struct pci_bus *pci; /* NULL: no PCI */
+	struct msi_sink *msi;
+	struct doorbell_sink *doorbells; /* NULL: every doorbell is a register write */
+	/* Line of an ISA interrupt (0 to 15); NULL where there is none. Owned by the machine. */
+	struct irq_line *(*isa_irq)(const struct device_env *env, unsigned irq);
+	void (*event)(const struct device_env *env, enum machine_event event, uint32_t value);
+	void *opaque; /* the machine's own */
+};
+
+enum device_kind {
+	DEVICE_PLATFORM, /* ports and ISA interrupts; struct device_class alone */
+	DEVICE_VIRTIO,   /* struct virtio_class */
+};
+
+struct device_class {
+	const char *name; /* as in --device NAME */
+	const char *help; /* one line */
+	enum device_kind kind;
+	const struct option_desc *options; /* offsets are relative to the instance */
+	size_t size;                       /* of the instance, struct device (or its heir) first */
+	uint32_t state_version;            /* of what save writes; 1 and up */
+	bool builtin;                      /* the machine adds it itself; hidden from --help */
+
+	/* Acquire host resources and claim registers. On error undo everything. */
+	int (*realize)(struct device *dev, struct vmm_error *err);
+	/* Back to the state after realize. Quiesced, lock not held. */
+	void (*reset)(struct device *dev);
+	/*
+	 * Optional. Stop starting work, and call device_quiesced(dev) once nothing is in flight:
+	 * either at once or later, on the home loop. Called on the home loop, lock not held.
+	 */
+	void (*quiesce)(struct device *dev);
+	/* Save fields into a section that is already open. Quiesced. */
+	void (*save)(struct device *dev, struct state_writer *w);
+	/* Parse, validate, commit: on error the device is as it was. Quiesced. */
+	int (*load)(struct device *dev, struct state_reader *r, uint32_t version);
+	/* Release what realize acquired. Quiesced. */
+	void (*unrealize)(struct device *dev);
+};
+
+struct device {
+	const struct device_class *cls;
+	char *id; /* unique in the VM; names the device in messages */
+	const struct device_env *env;
+	struct loop *loop; /* home loop */
+	pthread_mutex_t lock;
+	struct log_limit guest_log;
+	struct list link; /* for the owner of the device */
+	/* While a quiesce is under way: */
+	void (*quiesce_done)(struct device *dev, void *arg);
+	void *quiesce_arg;
+	struct loop_task quiesce_task;
+};
+
+/*
+ * Create, parse the options and realize. id: at most 63 characters; NULL for the class's name. Not
+ * while the loop's thread waits for the caller. Returns 0 or -errno with a sentence that begins
+ * with the device.
+ */
+int device_create(struct device **dev, const struct device_class *cls, const char *id,
+		  const char *options, const struct device_env *env,
+		  struct vmm_error *err) MUST_CHECK;
+
+/* Unrealize and free. The device must be quiescent: use device_quiesce_wait first. */
+void device_destroy(struct device *dev);
+
+/*
+ * Begin to quiesce on the home loop; done(dev, arg) runs on the home loop when the device is at
+ * rest, perhaps before this returns. Any thread, lock not held. Only one at a time.
+ */
+void device_quiesce(struct device *dev, void (*done)(struct device *dev, void *arg), void *arg);
+
+/*
+ * For classes: the quiesce that was asked for is complete; a no-op if none was. Home loop, lock not
+ * held. The device may be gone when this returns.
+ */
+void device_quiesced(struct device *dev);
+
+/* Quiesce and wait for it. Not on the home loop, unless no thread runs it (then turns it). */
+void device_quiesce_wait(struct device *dev);
+
+/* Reset a quiescent device. */
+void device_reset(struct device *dev);
+
+/*
+ * Save or load as a section with the device's id and class. Quiesced. After a failed load the
+ * device is as it was, or reset if the section had more in it than the class reads.
+ */
+void device_save(struct device *dev, struct state_writer *w);
+int device_load(struct device *dev, struct state_reader *r, struct vmm_error *err) MUST_CHECK;
+
+static inline void device_lock(struct device *dev)
+{
+	pthread_mutex_lock(&dev->lock);
+}
+
+static inline void device_unlock(struct device *dev)
+{
+	pthread_mutex_unlock(&dev->lock);
+}
+
+/* A message that the guest provoked, rate-limited. */
+#define device_guest_error(dev, ...) \
+	log_guest((dev)->env->log, &(dev)->guest_log, (dev)->id, __VA_ARGS__)
+
+#endif

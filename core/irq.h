@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Interrupt and doorbell sinks: what a device needs from the hypervisor, without knowing it. KVM
+ * implements them with irqfd and ioeventfd; unit tests with counters.
+ */
+#ifndef CORE_IRQ_H
+#define CORE_IRQ_H
+
+#include <stdatomic.h>
+
+#include "core/error.h"
+
+/* A level-triggered line into the interrupt controller. */
+struct irq_line {
+	/* Idempotent. Any thread. */
+	void (*set)(struct irq_line *line, bool level);
+};
+
+static inline void irq_line_set(struct irq_line *line, bool level)
+{
+	if (line)
+		line->set(line, level);
+}
+
+struct msi_sink;
+
+/*
+ * One MSI vector. Reference-counted: a vector that a device signals from its loop stays valid until
+ * that device has let go of it, whatever a vCPU does to the MSI-X table meanwhile.
+ */
+struct msi_vector {
+	const struct msi_vector_ops *ops;
+	_Atomic unsigned refs;
+};
+
+struct msi_vector_ops {
+	/*
+	 * Set the message that a signal sends (PCI Local Bus 3.0, 6.8: address and data).
+	 * Returns 0 or -errno (the hypervisor has no route left). Serialised by the caller.
+	 */
+	int (*set)(struct msi_vector *vector, uint64_t address, uint32_t data);
+	/* Send the message. Any thread. A vector that was never set sends nothing. */
+	void (*signal)(struct msi_vector *vector);
+	/* Called when the last reference is gone. */
+	void (*release)(struct msi_vector *vector);
+};
+
+struct msi_sink {
+	/* New vector with one reference, or NULL when none is left. */
+	struct msi_vector *(*create)(struct msi_sink *sink);
+};
+
+static inline struct msi_vector *msi_vector_get(struct msi_vector *vector)
+{
+	if (vector)
+		atomic_fetch_add_explicit(&vector->refs, 1, memory_order_relaxed);
+	return vector;
+}
+
+static inline void msi_vector_put(struct msi_vector *vector)
+{
+	if (vector && atomic_fetch_sub_explicit(&vector->refs, 1, memory_order_acq_rel) == 1)
+		vector->ops->release(vector);
+}
+
+/*
+ * Doorbells: ask that a guest write of any value to an address signals an eventfd instead of
+ * leaving the vCPU thread's run loop.
+ */
+struct doorbell_sink {
+	/*
+	 * addr: guest physical address; size: 0 for "any width", else 1, 2, 4, 8. fd: eventfd, not
+	 * owned. Returns 0 or -errno; on error the write reaches the device's register handler,
+	 * which must do the same work.
+	 */
+	int (*attach)(struct doorbell_sink *sink, uint64_t addr, unsigned size, int fd);
+	void (*detach)(struct doorbell_sink *sink, uint64_t addr, unsigned size, int fd);
+};
+
+#endif

@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: MIT */
+#include "core/option.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OPTIONS_MAX 64
+
+/* ---- numbers ---- */
+
+/* Digits from *text on; *text is left at the first character that is none. */
+static int parse_digits(const char **text, uint64_t *value)
+{
+	const char *p = *text;
+	unsigned base = 10, digits = 0;
+	uint64_t v = 0;
+
+	if (p[0] == '0' && (p[1] == 'x' || p[1] == 'X')) {
+		base = 16;
+		p += 2;
+	}
+	for (; base == 16 ? isxdigit((unsigned char)*p) : isdigit((unsigned char)*p); p++) {
+		unsigned d = isdigit((unsigned char)*p)
+				     ? (unsigned)(*p - '0')
+				     : (unsigned)(tolower((unsigned char)*p) - 'a') + 10;
+
+		if (__builtin_mul_overflow(v, base, &v) || __builtin_add_overflow(v, d, &v))
+			return -ERANGE;
+		digits++;
+	}
+	if (!digits)
+		return -EINVAL;
+	*text = p;
+	*value = v;
+	return 0;
+}
+
+int parse_uint(const char *text, uint64_t *value)
+{
+	uint64_t v;
+	int r = parse_digits(&text, &v);
+
+	if (r)
+		return r;
+	if (*text)
+		return -EINVAL;
+	*value = v;
+	return 0;
+}
+
+int parse_size(const char *text, uint64_t *bytes)
+{
+	static const char units[] = "KMGT";
+	const char *unit;
+	uint64_t v;
+	int r = parse_digits(&text, &v);
+
+	if (r)
+		return r;
+	if (*text) {
+		unit = strchr(units, toupper((unsigned char)*text));
+		if (!unit || text[1])
+			return -EINVAL;
+		if (__builtin_mul_overflow(v, UINT64_C(1) << (10 * (unit - units + 1)), &v))
+			return -ERANGE;
+	}
+	*bytes = v;
+	return 0;
+}
+
+/* ---- suggestions ---- */
+
+#define WORD_MAX 63
+
+/*
+ * Edit distance without regard to case: insert, delete, replace, swap of neighbours (optimal string
+ * alignment). Three rows suffice: this one, the last, and for swaps the one before.
+ */
+static unsigned edit_distance(const char *a, const char *b)
+{
+	unsigned rows[3][WORD_MAX + 1], *row = rows[0], *last = rows[1], *before = rows[2];
+	size_t n = strlen(a), m = strlen(b);
+
+	if (n > WORD_MAX || m > WORD_MAX)
+		return UINT32_MAX;
+	for (size_t j = 0; j <= m; j++)
+		row[j] = (unsigned)j;
+	for (size_t i = 1; i <= n; i++) {
+		unsigned *t = before;
+
+		before = last;
+		last = row;
+		row = t;
+		row[0] = (unsigned)i;
+		for (size_t j = 1; j <= m; j++) {
+			int x = tolower((unsigned char)a[i - 1]);
+			int y = tolower((unsigned char)b[j - 1]);
+
+			row[j] = MIN(last[j] + 1, row[j - 1] + 1);
+			row[j] = MIN(row[j], last[j - 1] + (x != y));
+			if (i > 1 && j > 1 && x == tolower((unsigned char)b[j - 2]) &&
+			    y == tolower((unsigned char)a[i - 2]))
+				row[j] = MIN(row[j], before[j - 2] + 1);
+		}
+	}
+	return row[m];
+}
+
+const char *nearest_name(const char *word, const char *const *names)
+{
+	/* One slip in three characters; more and the suggestion is a guess. */
+	unsigned limit = (unsigned)((strlen(word) + 2) / 3), best = limit + 1;
+	const char *nearest = NULL;
+
+	for (; *names; names++) {
+		unsigned d = edit_distance(word, *names);
+
+		if (d < best && d < strlen(*names)) {
+			best = d;
+			nearest = *names;
+		}
+	}
+	return nearest;
+}
+
+/* ---- messages ---- */
+
+struct text {
+	char s[VMM_ERROR_MAX];
+	size_t len;
+};
+
+static void PRINTF(2, 3) text_add(struct text *t, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(t->s + t->len, sizeof(t->s) - t->len, fmt, ap);
+	va_end(ap);
+	if (n > 0)
+		t->len = MIN(t->len + (size_t)n, sizeof(t->s) - 1);
+}
+
+/* "; did you mean "x"? Possible: a, b, c" */
+static void text_add_choices(struct text *t, const char *word, const char *const *names)
+{
+	const char *near = nearest_name(word, names);
+
+	if (near)
+		text_add(t, "; did you mean \"%s\"?", near);
+	text_add(t, "%s ", near ? " Possible:" : "; possible:");
+	for (unsigned i = 0; names[i]; i++)
+		text_add(t, "%s%s", i ? ", " : "", names[i]);
+}
+
+static int unknown_option(const struct option_desc *table, const char *what, const char *name,
+			  struct vmm_error *err)
+{
+	const char *names[OPTIONS_MAX + 1] = {NULL};
+	struct text t = {.len = 0};
+
+	text_add(&t, "%s: unknown option \"%s\"", what, name);
+	for (unsigned i = 0; table[i].name; i++)
+		names[i] = table[i].name;
+	if (names[0])
+		text_add_choices(&t, name, names);
+	else
+		text_add(&t, ": it takes none");
+	return error_set(err, EINVAL, "%s", t.s);
+}
+
+static int bad_number(const struct option_desc *desc, const char *what, const char *value,
+		      struct vmm_error *err)
+{
+	struct text t = {.len = 0};
+
+	text_add(&t, "%s: %s=%s: must be a %s", what, desc->name, value,
+		 desc->type == OPTION_SIZE ? "size such as 4096, 512M or 4G" : "number");
+	if (desc->min && desc->max)
+		text_add(&t, " from %lu to %lu", desc->min, desc->max);
+	else if (desc->max)
+		text_add(&t, " of at most %lu", desc->max);
+	else if (desc->min)
+		text_add(&t, " of at least %lu", desc->min);
+	return error_set(err, EINVAL, "%s", t.s);
+}
+
+static int bad_choice(const struct option_desc *desc, const char *what, const char *value,
+		      const char *const *choices, struct vmm_error *err)
+{
+	struct text t = {.len = 0};
+
+	text_add(&t, "%s: %s=%s: no such value", what, desc->name, value);
+	text_add_choices(&t, value, choices);
+	return error_set(err, EINVAL, "%s", t.s);
+}
+
+/* ---- one value ---- */
+
+static const char *const bool_names[] = {"off", "on", "no", "yes", "false", "true", NULL};
+
+static int index_of(const char *value, const char *const *names)
+{
+	for (int i = 0; names[i]; i++)
+		if (!strcmp(value, names[i]))
+			return i;
+	return -1;
+}
+
+static int set_number(const struct option_desc *desc, const char *what, const char *value,
+		      void *field, struct vmm_error *err)
+{
+	uint64_t v;
+	int r = desc->type == OPTION_SIZE ? parse_size(value, &v) : parse_uint(value, &v);
+
+	if (r || v < desc->min || (desc->max && v > desc->max))
+		return bad_number(desc, what, value, err);
+	memcpy(field, &v, sizeof(v));
+	return 0;
+}
+
+static int set_choice(const struct option_desc *desc, const char *what, const char *value,
+		      void *field, struct vmm_error *err)
+{
+	bool is_bool = desc->type == OPTION_BOOL;
+	const char *const *choices = is_bool ? bool_names : desc->values;
+	int v = index_of(value, choices);
+
+	if (v < 0)
+		return bad_choice(desc, what, value, choices, err);
+	if (is_bool)
+		*(bool *)field = v & 1;
+	else
+		*(int *)field = v;
+	return 0;
+}
+
+static int set_value(const struct option_desc *desc, const char *what, const char *value, void *out,
+		     struct vmm_error *err)
+{
+	void *field = (char *)out + desc->offset;
+	char *copy;
+
+	switch (desc->type) {
+	case OPTION_UINT:
+	case OPTION_SIZE:
+		return set_number(desc, what, value, field, err);
+	case OPTION_BOOL:
+	case OPTION_ENUM:
+		return set_choice(desc, what, value, field, err);
+	case OPTION_STRING:
+		break;
+	}
+	copy = strdup(value);
+	if (!copy)
+		return error_set(err, ENOMEM, "%s: out of memory", what);
+	/* The default goes when a value comes. */
+	free(*(char **)field);
+	*(char **)field = copy;
+	return 0;
+}
+
+static void clear_field(const struct option_desc *desc, void *out)
+{
+	void *field = (char *)out + desc->offset;
+
+	switch (desc->type) {
+	case OPTION_BOOL:
+		*(bool *)field = false;
+		break;
+	case OPTION_UINT:
+	case OPTION_SIZE:
+		*(uint64_t *)field = 0;
+		break;
+	case OPTION_ENUM:
+		*(int *)field = 0;
+		break;
+	case OPTION_STRING:
+		*(char **)field = NULL;
+		break;
+	}
+}
+
+static int set_defaults(const struct option_desc *table, const char *what, void *out,
+			struct vmm_error *err)
+{
+	const struct option_desc *desc;
+	int r;
+
+	for (desc = table; desc->name; desc++)
+		clear_field(desc, out);
+	for (desc = table; desc->name; desc++) {
+		if (!desc->fallback)
+			continue;
+		r = set_value(desc, what, desc->fallback, out, err);
+		if (r)
+			return r;
+	}
+	return 0;
+}
+
+/* ---- the whole text ---- */
+
+/* Copy the item at `text` to `item`, ",," as ",". Returns where the next begins; NULL: was last. */
+static const char *next_item(const char *text, char *item)
+{
+	for (; *text; text++) {
+		if (*text == ',' && *++text != ',') {
+			*item = '\0';
+			return text;
+		}
+		*item++ = *text;
+	}
+	*item = '\0';
+	return NULL;
+}
+
+static int parse_item(const struct option_desc *table, const char *what, const char *implied,
+		      char *item, uint64_t *seen, void *out, struct vmm_error *err)
+{
+	const char *name = item, *value;
+	char *equals = strchr(item, '=');
+	unsigned i;
+
+	if (!*item)
+		return error_set(err, EINVAL, "%s: an option is missing beside a comma", what);
+	if (equals) {
+		*equals = '\0';
+		value = equals + 1;
+	} else if (implied) {
+		name = implied;
+		value = item;
+	} else {
+		value = NULL;
+	}
+
+	for (i = 0; table[i].name && strcmp(name, table[i].name); i++)
+		;
+	if (!table[i].name)
+		return unknown_option(table, what, name, err);
+	if (*seen & UINT64_C(1) << i)
+		return error_set(err, EINVAL, "%s: %s is given twice", what, name);
+	*seen |= UINT64_C(1) << i;
+	if (!value && table[i].type != OPTION_BOOL)
+		return error_set(err, EINVAL, "%s: %s needs a value: %s=…", what, name, name);
+	return set_value(&table[i], what, value ? value : "on", out, err);
+}
+
+static int parse_items(const struct option_desc *table, const char *what, const char *implied,
+		       const char *text, uint64_t *seen, void *out, struct vmm_error *err)
+{
+	char *item = malloc(strlen(text) + 1);
+	int r = 0;
+
+	if (!item)
+		return error_set(err, ENOMEM, "%s: out of memory", what);
+	while (text && !r) {
+		text = next_item(text, item);
+		r = parse_item(table, what, implied, item, seen, out, err);
+		implied = NULL;
+	}
+	free(item);
+	return r;
+}
+
+int options_parse(const struct option_desc *table, const char *what, const char *implied,
+		  const char *text, void *out, struct vmm_error *err)
+{
+	uint64_t seen = 0;
+	unsigned count = 0;
+	int r;
+
+	while (table[count].name)
+		count++;
+	assert(count <= OPTIONS_MAX);
+
+	r = set_defaults(table, what, out, err);
+	if (!r && text && *text)
+		r = parse_items(table, what, implied, text, &seen, out, err);
+	for (unsigned i = 0; !r && i < count; i++)
+		if (table[i].required && !(seen & UINT64_C(1) << i))
+			r = error_set(err, EINVAL, "%s: %s=… is required: %s", what, table[i].name,
+				      table[i].help ? table[i].help : "no default");
+	if (r)
+		options_free(table, out);
+	return r;
+}
+
+void options_free(const struct option_desc *table, void *out)
+{
+	for (; table->name; table++) {
+		char **field = (char **)(void *)((char *)out + table->offset);
+
+		if (table->type != OPTION_STRING)
+			continue;
+		free(*field);
+		*field = NULL;
+	}
+}
