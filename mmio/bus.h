@@ -43,7 +43,8 @@ struct bus_region {
 };
 
 /* limit: first address that is not on the bus (0x10000 for ports). */
-int bus_create(struct bus **bus, const char *name, uint64_t limit, struct vmm_error *err) MUST_CHECK;
+int bus_create(struct bus **bus, const char *name, uint64_t limit,
+	       struct vmm_error *err) MUST_CHECK;
 /* Unmaps what is still mapped. NULL is allowed. */
 void bus_destroy(struct bus *bus);
 
