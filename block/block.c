@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The front of a disk: options, checks, counting, and what each request must promise.
+ *
+ * Every request is checked once, here. Layers below may complete a request at once; here such
+ * completions wait for the end-of-batch hook, so that callers never see `done` from within submit.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "block/block.h"
+#include "block/layer.h"
+
+#define LOGICAL_MAX 65536u
+
+const char *const block_cache_names[] = {"writeback", "writethrough", "none", "unsafe", NULL};
+const char *const block_engine_names[] = {"auto", "io_uring", "threads", NULL};
+const char *const block_discard_names[] = {"unmap", "ignore", NULL};
+const char *const block_format_names[] = {"raw", NULL};
+
+struct block {
+	struct block_info info;
+	struct block_layer *layer;
+	struct engine *engine;
+	struct loop *loop;
+	const struct log *log;
+	char *what;
+	enum block_cache cache;
+	bool ignore_discard;
+	bool writeback;
+	bool submitting;
+	unsigned in_flight;
+	struct loop_hook hook;
+	struct list finished; /* results that wait for the hook; the result is in priv.u[0] */
+};
+
+/* --- requests --- */
+
+static void block_finish_later(struct block *block, struct block_request *req, int result)
+{
+	req->priv.u[0] = (uint64_t)(int64_t)result;
+	list_add_tail(&block->finished, &req->priv.link);
+	loop_hook_schedule(block->loop, &block->hook);
+}
+
+static void block_finish(struct block *block, struct block_request *req, int result)
+{
+	block->in_flight--;
+	req->done(req, result);
+}
+
+static void block_hook(struct loop_hook *hook)
+{
+	struct block *block = container_of(hook, struct block, hook);
+	struct list finished;
+
+	/* What is added meanwhile waits for the next round: done may submit without end. */
+	list_take(&finished, &block->finished);
+	while (!list_empty(&finished)) {
+		struct block_request *req =
+			list_entry(finished.next, struct block_request, priv.link);
+
+		list_del(&req->priv.link);
+		block_finish(block, req, (int)(int64_t)req->priv.u[0]);
+	}
+}
+
+static void block_layer_complete(struct block_layer *layer, struct block_request *req, int result)
+{
+	struct block *block = layer->above;
+
+	if (block->submitting)
+		block_finish_later(block, req, result);
+	else
+		block_finish(block, req, result);
+}
+
+static bool iov_sums_to(const struct block_request *req)
+{
+	uint64_t left = req->length;
+
+	if (req->iovcnt < 0)
+		return false;
+	for (int i = 0; i < req->iovcnt; i++) {
+		if (req->iov[i].iov_len > left)
+			return false;
+		left -= req->iov[i].iov_len;
+	}
+	return left == 0;
+}
+
+static bool in_range(const struct block *block, const struct block_request *req)
+{
+	return ((req->offset | req->length) & (BLOCK_SECTOR_SIZE - 1)) == 0 &&
+	       req->offset <= block->info.size && req->length <= block->info.size - req->offset;
+}
+
+/* 1: start it; 0: there is nothing to do; else -errno. */
+static int block_check(const struct block *block, const struct block_request *req)
+{
+	const bool data = req->op == BLOCK_READ || req->op == BLOCK_WRITE;
+
+	if (req->op == BLOCK_FLUSH)
+		return !block->info.readonly && block->cache != BLOCK_CACHE_UNSAFE;
+	if ((unsigned)req->op > BLOCK_WRITE_ZEROES || !in_range(block, req) ||
+	    (data && !iov_sums_to(req)))
+		return -EINVAL;
+	if (req->op != BLOCK_READ && block->info.readonly)
+		return -EROFS;
+	if (req->op == BLOCK_DISCARD && block->ignore_discard)
+		return 0;
+	return req->length > 0;
+}
+
+/* The flags in force for a request that is submitted now. */
+static unsigned block_flags(const struct block *block, const struct block_request *req)
+{
+	const bool write = req->op == BLOCK_WRITE || req->op == BLOCK_WRITE_ZEROES;
+	unsigned flags = 0;
+
+	if (write && block->cache != BLOCK_CACHE_UNSAFE &&
+	    ((req->flags & BLOCK_FUA) || !block->writeback ||
+	     block->cache == BLOCK_CACHE_WRITETHROUGH))
+		flags |= BLOCK_FUA;
+	if (req->op == BLOCK_WRITE_ZEROES && (req->flags & BLOCK_UNMAP) && !block->ignore_discard)
+		flags |= BLOCK_UNMAP;
+	return flags;
+}
+
+void block_submit(struct block *block, struct block_request *req)
+{
+	const int check = block_check(block, req);
+
+	block->in_flight++;
+	if (check <= 0) {
+		block_finish_later(block, req, check);
+		return;
+	}
+	block->submitting = true;
+	block->layer->ops->submit(block->layer, req, block_flags(block, req));
+	block->submitting = false;
+}
+
+const struct block_info *block_info(const struct block *block)
+{
+	return &block->info;
+}
+
+void block_set_writeback(struct block *block, bool writeback)
+{
+	block->writeback = writeback;
+}
+
+bool block_writeback(const struct block *block)
+{
+	return block->writeback;
+}
+
+unsigned block_in_flight(const struct block *block)
+{
+	return block->in_flight;
+}
+
+/* --- open and close --- */
+
+static int check_size_option(const char *name, uint64_t v, struct vmm_error *err)
+{
+	if (v == 0 || (is_power_of_two(v) && v >= BLOCK_SECTOR_SIZE && v <= LOGICAL_MAX))
+		return 0;
+	return error_set(err, EINVAL, "%s=%" PRIu64 " is not a power of two from 512 to 65536",
+			 name, v);
+}
+
+static int check_options(const struct block_options *options, struct vmm_error *err)
+{
+	int r;
+
+	if (!options->path || !*options->path)
+		return error_set(err, EINVAL, "path is missing: name an image or block device");
+	r = check_size_option("logical-block-size", options->logical_block_size, err);
+	if (r == 0)
+		r = check_size_option("physical-block-size", options->physical_block_size, err);
+	if (r == 0 && options->physical_block_size &&
+	    options->physical_block_size < options->logical_block_size)
+		r = error_set(err, EINVAL,
+			      "physical-block-size=%" PRIu64
+			      " is smaller than logical-block-size=%" PRIu64,
+			      options->physical_block_size, options->logical_block_size);
+	return r;
+}
+
+static int decide_info(struct block *block, const struct block_options *options,
+		       struct vmm_error *err)
+{
+	struct block_info *info = &block->info;
+
+	*info = block->layer->info;
+	info->engine = block->engine->cls->name;
+	if (options->logical_block_size)
+		info->logical_block_size = (uint32_t)options->logical_block_size;
+	if (options->physical_block_size)
+		info->physical_block_size = (uint32_t)options->physical_block_size;
+	info->physical_block_size = MAX(info->physical_block_size, info->logical_block_size);
+	if (info->discard_alignment < info->logical_block_size)
+		info->discard_alignment = info->logical_block_size;
+	if (block->ignore_discard)
+		info->can_discard = false;
+	const uint64_t excess = info->size % info->logical_block_size;
+
+	if (excess == 0)
+		return 0;
+	return error_set(err, EINVAL,
+			 "the size of '%s', %" PRIu64
+			 " bytes, is not a multiple of the sector size "
+			 "%u (%" PRIu64 " bytes too many); resize it with truncate -s %" PRIu64,
+			 options->path, info->size, info->logical_block_size, excess,
+			 info->size - excess + info->logical_block_size);
+}
+
+static int open_layers(struct block *block, const struct block_options *options,
+		       const struct block_seams *seams, struct vmm_error *err)
+{
+	const bool overlay = options->snapshot && !options->readonly;
+	const struct raw_params params = {
+		.what = block->what,
+		.path = options->path,
+		.writable = !options->readonly && !overlay,
+		.direct = block->cache == BLOCK_CACHE_NONE,
+		.engine = block->engine,
+		.log = block->log,
+		.seams = seams,
+	};
+	struct raw_params temporary = params;
+	struct block_layer *base, *top;
+	int r = raw_open(&base, &params, err);
+
+	if (r < 0)
+		return r;
+	block->layer = base;
+	if (overlay) {
+		temporary.direct = false;
+		r = raw_open_temporary(&top, &temporary, base->info.size, err);
+		if (r < 0)
+			return r;
+		/* Takes both over, also when it fails. */
+		block->layer = NULL;
+		r = overlay_open(&block->layer, base, top, err);
+		if (r < 0)
+			return r;
+	}
+	block->layer->complete = block_layer_complete;
+	block->layer->above = block;
+	return 0;
+}
+
+static void block_free(struct block *block)
+{
+	loop_hook_cancel(block->loop, &block->hook);
+	if (block->layer)
+		block->layer->ops->close(block->layer);
+	engine_destroy(block->engine);
+	free(block->what);
+	free(block);
+}
+
+struct open_call {
+	struct block *block;
+	const struct block_options *options;
+	const struct block_seams *seams;
+	struct vmm_error *err;
+	int result;
+};
+
+static void open_on_loop(void *arg)
+{
+	struct open_call *call = arg;
+	struct block *block = call->block;
+	const struct block_options *options = call->options;
+
+	call->result = engine_create(&block->engine, (enum block_engine)options->engine,
+				     block->what, block->loop, block->log, call->err);
+	if (call->result == 0 && call->seams && call->seams->wrap)
+		block->engine = call->seams->wrap(block->engine, call->seams->arg);
+	if (call->result == 0)
+		call->result = open_layers(block, options, call->seams, call->err);
+	if (call->result == 0)
+		call->result = decide_info(block, options, call->err);
+	if (call->result < 0)
+		block_free(block);
+}
+
+int block_open_seams(struct block **out, const struct block_options *options, const char *what,
+		     struct loop *loop, const struct log *log, const struct block_seams *seams,
+		     struct vmm_error *err)
+{
+	int r = check_options(options, err);
+
+	if (r < 0)
+		return r;
+	struct block *block = calloc(1, sizeof(*block));
+
+	if (block)
+		block->what = strdup(what);
+	if (!block || !block->what) {
+		free(block);
+		return error_set(err, ENOMEM, "out of memory");
+	}
+	block->loop = loop;
+	block->log = log;
+	block->cache = (enum block_cache)options->cache;
+	block->ignore_discard = options->discard == BLOCK_DISCARD_IGNORE;
+	block->writeback = block->cache != BLOCK_CACHE_WRITETHROUGH;
+	list_init(&block->finished);
+	loop_hook_init(&block->hook, block_hook);
+	struct open_call call = {block, options, seams, err, 0};
+
+	loop_call(loop, open_on_loop, &call);
+	if (call.result == 0)
+		*out = block;
+	return call.result;
+}
+
+int block_open(struct block **block, const struct block_options *options, const char *what,
+	       struct loop *loop, const struct log *log, struct vmm_error *err)
+{
+	return block_open_seams(block, options, what, loop, log, NULL, err);
+}
+
+static void close_on_loop(void *arg)
+{
+	block_free(arg);
+}
+
+void block_close(struct block *block)
+{
+	if (!block)
+		return;
+	/* On the caller's thread: it may take long. The layer logs a failure. */
+	if (block->cache != BLOCK_CACHE_UNSAFE)
+		block->layer->ops->sync(block->layer);
+	loop_call(block->loop, close_on_loop, block);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Opening, locking and measuring an image file or block device. Internal to block/.
+ */
+#ifndef BLOCK_RAW_FILE_H
+#define BLOCK_RAW_FILE_H
+
+#include "core/error.h"
+#include "core/log.h"
+
+struct raw_file {
+	int fd;
+	bool writable;
+	bool direct; /* open with O_DIRECT */
+	bool block_device;
+	bool writes_wait;             /* a buffered write is never taken without waiting */
+	bool can_punch;               /* PUNCH_HOLE is worth a try */
+	uint64_t size;                /* bytes */
+	uint32_t sector_size;         /* the smallest unit that a guest should use */
+	uint32_t physical_size;       /* bytes */
+	uint32_t optimal_io_size;     /* bytes; 0: not known */
+	uint32_t discard_alignment;   /* bytes */
+	uint32_t memory_alignment;    /* of O_DIRECT buffers and their lengths */
+	uint32_t offset_alignment;    /* of O_DIRECT offsets and whole lengths */
+	uint32_t fallocate_alignment; /* 1 for files, the sector for devices */
+};
+
+/* 0 or -errno with a sentence. On success close file->fd; that also drops the lock. */
+int raw_file_open(struct raw_file *file, const char *what, const char *path, bool writable,
+		  bool direct, const struct log *log, struct vmm_error *err) MUST_CHECK;
+
+int raw_file_open_temporary(struct raw_file *file, uint64_t size, struct vmm_error *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/* The raw layer: open and close. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "block/raw.h"
+
+static void raw_close(struct block_layer *layer)
+{
+	struct raw *raw = container_of(layer, struct raw, layer);
+
+	while (!list_empty(&raw->spare)) {
+		struct list *item = raw->spare.next;
+
+		list_del(item);
+		free(list_entry(item, struct raw_io, link));
+	}
+	close(raw->file.fd);
+	free(raw->zeroes);
+	free(raw->what);
+	free(raw);
+}
+
+static const struct block_layer_ops raw_ops = {
+	.submit = raw_submit,
+	.sync = raw_sync_now,
+	.close = raw_close,
+};
+
+/* Takes file->fd over. */
+static int raw_create(struct block_layer **layer, const struct raw_params *params,
+		      const struct raw_file *file, struct vmm_error *err)
+{
+	struct raw *raw = calloc(1, sizeof(*raw));
+
+	if (raw)
+		raw->what = strdup(params->what);
+	if (!raw || !raw->what) {
+		free(raw);
+		close(file->fd);
+		return error_set(err, ENOMEM, "out of memory");
+	}
+	raw->layer.ops = &raw_ops;
+	raw->layer.info = (struct block_info){
+		.size = file->size,
+		.logical_block_size = file->sector_size,
+		.physical_block_size = file->physical_size,
+		.optimal_io_size = file->optimal_io_size,
+		.readonly = !file->writable,
+		.can_discard = file->writable && file->can_punch,
+		.discard_alignment = file->discard_alignment,
+	};
+	raw->file = *file;
+	raw->no_punch = !file->can_punch;
+	raw->gate = file->direct && file->offset_alignment > BLOCK_SECTOR_SIZE;
+	raw->engine = params->engine;
+	raw->log = params->log;
+	list_init(&raw->spare);
+	list_init(&raw->gate_waiting);
+	raw_sync_init(raw);
+	*layer = &raw->layer;
+	return 0;
+}
+
+int raw_open(struct block_layer **layer, const struct raw_params *params, struct vmm_error *err)
+{
+	struct raw_file file;
+	int r = raw_file_open(&file, params->what, params->path, params->writable, params->direct,
+			      params->log, err);
+
+	if (r < 0)
+		return r;
+	if (file.direct && params->seams && params->seams->direct_align) {
+		file.offset_alignment = params->seams->direct_align;
+		file.memory_alignment = params->seams->direct_align;
+	}
+	if (file.direct && (file.size & (file.offset_alignment - 1))) {
+		close(file.fd);
+		return error_set(err, EINVAL,
+				 "cache=none: the size of '%s', %" PRIu64
+				 " bytes, is not a multiple of %u, which O_DIRECT needs there; use "
+				 "cache=writeback or enlarge the image",
+				 params->path, file.size, file.offset_alignment);
+	}
+	return raw_create(layer, params, &file, err);
+}
+
+int raw_open_temporary(struct block_layer **layer, const struct raw_params *params, uint64_t size,
+		       struct vmm_error *err)
+{
+	struct raw_file file;
+	int r = raw_file_open_temporary(&file, size, err);
+
+	if (r < 0)
+		return r;
+	return raw_create(layer, params, &file, err);
+}

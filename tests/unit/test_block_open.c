@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+/* Opening disks: what is refused and in which words, locks, sizes. */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "support/block_fixture.h"
+
+#define SAYS(f, text) cr_assert(strstr((f)->err.message, text), "%s", (f)->err.message)
+
+static struct block_fixture f;
+
+static void setup(void)
+{
+	fixture_init(&f, MIB);
+}
+
+static void teardown(void)
+{
+	fixture_destroy(&f);
+}
+
+TestSuite(block_open, .init = setup, .fini = teardown);
+
+static void expect(int code, const char *text)
+{
+	int r = fixture_try_open(&f);
+
+	cr_assert_eq(r, -code, "%d: %s", r, f.err.message);
+	SAYS(&f, text);
+	cr_assert_null(f.block);
+}
+
+Test(block_open, a_missing_image_is_named)
+{
+	char path[] = "/nowhere/root.img";
+
+	f.options.path = path;
+	expect(ENOENT, "/nowhere/root.img");
+}
+
+Test(block_open, no_path)
+{
+	f.options.path = NULL;
+	expect(EINVAL, "path");
+}
+
+Test(block_open, a_directory_is_refused)
+{
+	char path[] = "/tmp";
+
+	f.options.path = path;
+	expect(EISDIR, "directory");
+	f.options.readonly = true;
+	expect(EISDIR, "directory");
+}
+
+Test(block_open, an_empty_image_is_refused)
+{
+	cr_assert_eq(truncate(f.path, 0), 0);
+	expect(EINVAL, "is empty");
+}
+
+Test(block_open, a_size_that_is_no_multiple_of_the_sector_is_refused_with_numbers)
+{
+	cr_assert_eq(truncate(f.path, 1000), 0);
+	expect(EINVAL, "1000 bytes");
+	SAYS(&f, "488 bytes too many");
+	SAYS(&f, "truncate -s 1024");
+	cr_assert_eq(truncate(f.path, 512 * 3), 0);
+	f.options.logical_block_size = 4096;
+	expect(EINVAL, "sector size 4096");
+}
+
+Test(block_open, a_fifo_does_not_hang)
+{
+	cr_assert_eq(unlink(f.path), 0);
+	cr_assert_eq(mkfifo(f.path, 0600), 0);
+	f.options.readonly = true;
+	expect(EINVAL, "neither a file nor a block device");
+}
+
+Test(block_open, a_character_device_is_refused)
+{
+	char path[] = "/dev/full";
+
+	f.options.path = path;
+	expect(EINVAL, "neither a file nor a block device");
+}
+
+Test(block_open, sector_sizes_are_powers_of_two)
+{
+	f.options.logical_block_size = 1000;
+	expect(EINVAL, "logical-block-size=1000");
+	f.options.logical_block_size = 0;
+	f.options.physical_block_size = 131072;
+	expect(EINVAL, "physical-block-size=131072");
+	f.options.physical_block_size = 512;
+	f.options.logical_block_size = 4096;
+	expect(EINVAL, "smaller than logical-block-size=4096");
+	f.options.physical_block_size = 0;
+	f.options.logical_block_size = 16384;
+	cr_assert(fixture_open(&f));
+	cr_assert_eq(block_info(f.block)->logical_block_size, 16384);
+	cr_assert_eq(block_info(f.block)->physical_block_size, 16384);
+}
+
+Test(block_open, info_describes_the_image)
+{
+	cr_assert(fixture_open(&f));
+	const struct block_info *info = block_info(f.block);
+
+	cr_assert_eq(info->size, MIB);
+	cr_assert_eq(info->logical_block_size, 512);
+	cr_assert_geq(info->physical_block_size, 512);
+	cr_assert_not(info->readonly);
+	cr_assert(!strcmp(info->engine, "io_uring") || !strcmp(info->engine, "threads"));
+}
+
+Test(block_open, cache_none_on_tmpfs_is_refused)
+{
+	char path[] = "/dev/shm/vmm-disk-XXXXXX";
+	struct statfs fs;
+	int fd;
+
+	if (statfs("/dev/shm", &fs) < 0 || fs.f_type != 0x01021994)
+		cr_skip_test("no tmpfs at /dev/shm");
+	fd = mkstemp(path);
+	cr_assert_geq(fd, 0);
+	cr_assert_eq(ftruncate(fd, MIB), 0);
+	close(fd);
+	f.options.path = path;
+	f.options.cache = BLOCK_CACHE_NONE;
+	int r = fixture_try_open(&f);
+
+	unlink(path);
+	cr_assert_eq(r, -EINVAL);
+	SAYS(&f, "cache=none");
+	SAYS(&f, "use cache=writeback");
+}
+
+Test(block_open, cache_none_needs_a_size_that_fits)
+{
+	cr_assert_eq(truncate(f.path, MIB + 512), 0);
+	f.options.cache = BLOCK_CACHE_NONE;
+	f.direct_align = 4096;
+	cr_assert_eq(fixture_try_open(&f), -EINVAL);
+	SAYS(&f, "cache=none");
+}
+
+/* --- locks --- */
+
+/* Open the same image a second time; true when that worked. */
+static bool second_open(bool readonly, bool snapshot)
+{
+	struct block_options options = f.options;
+	struct block *second;
+
+	options.readonly = readonly;
+	options.snapshot = snapshot;
+	f.err.message[0] = 0;
+	int r = block_open(&second, &options, "disk1", f.loop, &f.log, &f.err);
+
+	if (r == 0) {
+		block_close(second);
+		return true;
+	}
+	cr_assert_eq(r, -EAGAIN, "%s", f.err.message);
+	SAYS(&f, f.path);
+	SAYS(&f, "is locked");
+	return false;
+}
+
+Test(block_open, a_writer_excludes_everybody)
+{
+	cr_assert(fixture_open(&f));
+	cr_assert_not(second_open(false, false));
+	cr_assert_not(second_open(true, false));
+	cr_assert_not(second_open(false, true));
+	fixture_close(&f);
+	cr_assert(second_open(false, false));
+}
+
+Test(block_open, readers_share_and_exclude_a_writer)
+{
+	f.options.readonly = true;
+	cr_assert(fixture_open(&f));
+	cr_assert(second_open(true, false));
+	cr_assert(second_open(false, true));
+	cr_assert_not(second_open(false, false));
+}
+
+Test(block_open, a_snapshot_is_a_reader)
+{
+	f.options.snapshot = true;
+	cr_assert(fixture_open(&f));
+	cr_assert(second_open(false, true));
+	cr_assert_not(second_open(false, false));
+}
+
+Test(block_open, a_process_that_holds_a_lock_is_named)
+{
+	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	int ready[2], end[2];
+	char byte = 0, text[32];
+
+	cr_assert_eq(pipe(ready), 0);
+	cr_assert_eq(pipe(end), 0);
+	pid_t child = fork();
+
+	if (child == 0) {
+		int fd = open(f.path, O_RDWR);
+
+		close(end[1]);
+		if (fcntl(fd, F_SETLK, &lock) == 0 && write(ready[1], &byte, 1) == 1)
+			_exit(read(end[0], &byte, 1) != 0);
+		_exit(1);
+	}
+	cr_assert_eq(read(ready[0], &byte, 1), 1);
+	snprintf(text, sizeof(text), "process %d", (int)child);
+	expect(EAGAIN, text);
+	close(end[1]);
+}
+
+Test(block_open, permission_denied_hints_at_readonly)
+{
+	if (geteuid() == 0 && seteuid(65534) < 0)
+		cr_skip_test("cannot give up root");
+	char path[] = "/etc/passwd";
+
+	f.options.path = path;
+	int r = fixture_try_open(&f);
+
+	if (getuid() == 0)
+		cr_assert_eq(seteuid(0), 0);
+	cr_assert_eq(r, -EACCES, "%s", f.err.message);
+	SAYS(&f, "readonly=on");
+}
+
+Test(block_open, names_of_options)
+{
+	static const struct option_desc table[] = {BLOCK_OPTIONS(struct block_fixture, options),
+						   OPTION_END};
+	struct block_fixture parsed = {0};
+
+	cr_assert_eq(options_parse(table, "disk", "path",
+				   "a.img,cache=none,engine=io_uring,discard=ignore,snapshot=on,"
+				   "logical-block-size=4K",
+				   &parsed, &f.err),
+		     0, "%s", f.err.message);
+	cr_assert_eq(parsed.options.cache, BLOCK_CACHE_NONE);
+	cr_assert_eq(parsed.options.engine, BLOCK_ENGINE_IO_URING);
+	cr_assert_eq(parsed.options.discard, BLOCK_DISCARD_IGNORE);
+	cr_assert_eq(parsed.options.logical_block_size, 4096);
+	cr_assert(parsed.options.snapshot);
+	options_free(table, &parsed);
+	cr_assert_lt(options_parse(table, "disk", "path", "a.img,format=qcow2", &parsed, &f.err),
+		     0);
+}
