@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The platform devices: what an x86 Linux guest expects at fixed ports. Their ports and interrupts
+ * are in devices/ports_x86.h. Accesses to what a device does not define read as given below, and
+ * are ignored otherwise.
+ */
+#ifndef DEVICES_DEVICES_H
+#define DEVICES_DEVICES_H
+
+#include "core/device.h"
+
+/*
+ * A 16550A on COM1 (IRQ 4), with a character stream (console/chardev.h) at its other end.
+ *
+ * Options: chardev=SPEC (default none; a comma in the spec is written twice), index=1.
+ * The transmitter hands bytes to the stream on the home loop, so a write costs the guest no system
+ * call of ours; it reads as full (no THRE) while the stream takes no more. The receiver takes input
+ * only as far as its FIFO has room. Waiting data below the trigger level raises the time-out
+ * interrupt at once. The user's Ctrl-a x becomes MACHINE_EVENT_QUIT.
+ */
+extern const struct device_class isa_serial_class;
+
+/*
+ * MC146818 clock and 128 bytes of CMOS memory (IRQ 8). Builtin.
+ *
+ * Option: base=utc|localtime. The time is the host's plus what the guest has set; it survives a
+ * reset, as do the CMOS bytes, because the battery does. Registers 15h to 18h, 30h, 31h, 34h, 35h
+ * and 5Bh to 5Dh tell the size of RAM, as PC firmware has it. Interrupt flags (C) are worked out
+ * when somebody looks: the host has timers only for interrupts that the guest enabled and has
+ * acknowledged since.
+ */
+extern const struct device_class rtc_cmos_class;
+
+/*
+ * No keyboard controller, but its reset line: command FEh (or a clear bit 0 in the output port,
+ * D1h) gives MACHINE_EVENT_RESET. The status says "output full, input empty" for ever: a driver
+ * that probes gives up after a few reads, one that wants to reset goes ahead at once. Builtin.
+ */
+extern const struct device_class i8042_class;
+
+/*
+ * The guest's kernel says that it has panicked (bit 0) or goes on to a crash kernel (bit 1):
+ * MACHINE_EVENT_PANIC with the bits. Reads give the bits that are supported. Builtin.
+ */
+extern const struct device_class pvpanic_class;
+
+/*
+ * A guest's write gives MACHINE_EVENT_DEBUG_EXIT with the value. Options: iobase (0xf4), iosize
+ * (4). Reads give 0.
+ */
+extern const struct device_class debug_exit_class;
+
+/*
+ * The registers of a hardware-reduced ACPI machine: sleep control and status, reset, and the event
+ * register of the generic event device (ACPI 6, 4.8.3.7, 5.6.9). Builtin.
+ */
+extern const struct device_class acpi_pm_class;
+
+/*
+ * Add X86_GED_… bits to the event register and raise IRQ 9. The line stays high until the guest
+ * reads the register, which clears it. dev: of acpi_pm_class. Any thread.
+ */
+void acpi_pm_raise(struct device *dev, uint32_t events);
+
+#endif
