@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The virtio device: what is the same for every device class and every transport (virtio 1.2,
+ * sections 2 and 3): status, feature negotiation, queues, configuration space, reset.
+ *
+ * A class supplies what differs. A device sees three calls in its working life: activate (the
+ * driver said DRIVER_OK: the features are final and the queues enabled), kick (a queue has
+ * something), and drain (stop, for a reset or a saved state). kick, completions and timers run on
+ * the home loop with the device's lock held.
+ *
+ * Reset is a state: the driver's write of 0 stops the doorbells and drains; until that is done the
+ * status keeps its bits and further writes are ignored; then chains are dropped and it reads 0.
+ */
+#ifndef VIRTIO_VIRTIO_H
+#define VIRTIO_VIRTIO_H
+
+#include <linux/virtio_config.h>
+#include <linux/virtio_ids.h>
+#include <linux/virtio_ring.h>
+
+#include "core/device.h"
+#include "virtio/virtq.h"
+
+#define VIRTIO_MAX_QUEUES 256
+
+struct virtio_device;
+struct virtio_transport;
+
+struct virtio_class {
+	struct device_class device; /* first: a virtio class is a device class */
+	uint16_t device_id;         /* virtio 1.2, section 5 */
+	uint32_t pci_class;         /* 24-bit PCI class code */
+	uint32_t config_size;       /* bytes of device configuration space */
+	/*
+	 * Read configuration space [offset, offset+len) into buf; lock held. Bytes past config_size
+	 * never get here.
+	 */
+	void (*config_read)(struct virtio_device *vd, unsigned offset, void *buf, unsigned len);
+	/*
+	 * Optional: the driver wrote configuration space; lock held. Only between FEATURES_OK and
+	 * reset.
+	 */
+	void (*config_write)(struct virtio_device *vd, unsigned offset, const void *buf,
+			     unsigned len);
+	/* Optional: the features that the driver accepted are final (FEATURES_OK). Lock held. */
+	void (*features_set)(struct virtio_device *vd);
+	/*
+	 * Optional: the device may work on its queues from now on: DRIVER_OK, or it goes on after a
+	 * quiesce or a load. Each enabled queue is kicked right after. Home loop, lock held.
+	 */
+	void (*activate)(struct virtio_device *vd);
+	/* The driver rang queue `index`, which is enabled. Home loop, lock held. */
+	void (*kick)(struct virtio_device *vd, unsigned index);
+	/*
+	 * Optional: there will be no more kicks; call virtio_drained(vd) once no backend holds a
+	 * chain, at once or later on the home loop. Home loop, lock not held.
+	 */
+	void (*drain)(struct virtio_device *vd);
+	/* Optional: the class's own state back to what it was after realize. Drained, lock held. */
+	void (*reset)(struct virtio_device *vd);
+	/*
+	 * Optional: fields of its own, what features_set derived included. Drained, lock held. load
+	 * parses, validates and commits; it comes before the generic state is committed.
+	 */
+	void (*save)(struct virtio_device *vd, struct state_writer *w);
+	int (*load)(struct virtio_device *vd, struct state_reader *r, uint32_t version);
+};
+
+/* The functions of struct device_class that are the same for each virtio class. */
+#define VIRTIO_DEVICE_FUNCTIONS                                                                \
+	.kind = DEVICE_VIRTIO, .reset = virtio_device_reset, .quiesce = virtio_device_quiesce, \
+	.save = virtio_device_save, .load = virtio_device_load
+
+void virtio_device_reset(struct device *dev);
+void virtio_device_quiesce(struct device *dev);
+void virtio_device_save(struct device *dev, struct state_writer *w);
+int virtio_device_load(struct device *dev, struct state_reader *r, uint32_t version);
+
+/* How a transport tells the driver something. Any of the device's threads, lock held. */
+struct virtio_transport_ops {
+	void (*notify_queue)(struct virtio_transport *t, unsigned queue);
+	void (*notify_config)(struct virtio_transport *t);
+	/* The device is being reset: interrupts go away, registers to their defaults. */
+	void (*reset)(struct virtio_transport *t);
+};
+
+struct virtio_transport {
+	const struct virtio_transport_ops *ops;
+};
+
+struct virtio_queue {
+	struct virtio_device *vd;
+	unsigned index;
+	struct virtq *vq;
+	uint16_t max_size;
+	struct virtq_layout layout; /* as the driver has set it */
+	bool enabled;               /* the driver has enabled it */
+	int kick_fd;                /* eventfd: doorbell */
+	struct loop_fd kick;
+};
+
+struct virtio_device {
+	struct device dev; /* first */
+	struct virtio_transport *transport;
+	uint64_t features;        /* offered; final after realize */
+	uint64_t driver_features; /* as written by the driver; a subset after FEATURES_OK */
+	bool features_beyond;     /* the driver accepted a bit above 63 */
+	uint8_t status;
+	uint8_t config_generation; /* changes when configuration space does */
+	bool active;               /* kicks are served: DRIVER_OK, and not draining or stopped */
+	bool resetting;            /* the driver wrote 0, the device is still draining */
+	bool draining;             /* home loop only */
+	bool stopped;              /* quiesced: starts nothing until reset, load or resume */
+	unsigned queue_count;
+	struct virtio_queue *queues;
+	struct loop_hook publish; /* end of batch: publish queues that have pushed chains */
+	uint64_t dirty_queues[VIRTIO_MAX_QUEUES / 64]; /* pushed since the last publish */
+	struct loop_task reset_task, activate_task;
+};
+
+static inline const struct virtio_class *virtio_class(const struct virtio_device *vd)
+{
+	return container_of(vd->dev.cls, const struct virtio_class, device);
+}
+
+static inline struct virtio_device *virtio_device(struct device *dev)
+{
+	return container_of(dev, struct virtio_device, dev);
+}
+
+/* ---- for classes ---- */
+
+/*
+ * For a class's realize: make `count` queues of at most max_size entries, offer `features` (device
+ * bits; the core adds VERSION_1, INDIRECT_DESC and EVENT_IDX). Undone by virtio_fini.
+ */
+int virtio_init(struct virtio_device *vd, unsigned count, uint16_t max_size, uint64_t features,
+		struct vmm_error *err) MUST_CHECK;
+/* Drained. Harmless where virtio_init failed or was not called. */
+void virtio_fini(struct virtio_device *vd);
+
+/* True if the driver accepted the feature bit. */
+static inline bool virtio_has(const struct virtio_device *vd, unsigned bit)
+{
+	return (vd->driver_features >> bit) & 1;
+}
+
+/*
+ * Pop from a queue: 1, 0, or -errno after which the device already is in NEEDS_RESET and the caller
+ * just leaves.
+ */
+int virtio_pop(struct virtio_device *vd, unsigned queue, struct virtq_chain **chain) MUST_CHECK;
+
+/* Push and schedule the end-of-batch publication. Home loop, lock held. */
+void virtio_push(struct virtio_device *vd, unsigned queue, struct virtq_chain *chain,
+		 uint32_t written);
+
+/*
+ * What most kicks are: hand each available chain to `fn`, without doorbells while chains keep
+ * coming. At most a ring full for each kick; then the queue rings itself, so that other devices of
+ * the loop have their turn. Home loop, lock held.
+ */
+void virtio_process(struct virtio_device *vd, unsigned queue,
+		    void (*fn)(struct virtio_device *vd, unsigned queue,
+			       struct virtq_chain *chain));
+
+/* The driver broke a rule: log it, set DEVICE_NEEDS_RESET, tell the driver (2.1.2). Lock held. */
+void virtio_broken(struct virtio_device *vd, const char *fmt, ...) PRINTF(2, 3);
+
+/* Configuration space has changed: new generation, configuration interrupt. Lock held. */
+void virtio_config_changed(struct virtio_device *vd);
+
+/* The answer to drain. Home loop, lock not held. The device may be gone when this returns. */
+void virtio_drained(struct virtio_device *vd);
+
+/* Go on after a quiesce that no reset or load followed. Any thread, lock not held. */
+void virtio_resume(struct virtio_device *vd);
+
+/* ---- for transports; all take the device's lock themselves ---- */
+
+uint64_t virtio_offered(struct virtio_device *vd);
+uint32_t virtio_read_driver_features(struct virtio_device *vd, unsigned word);
+/* word 0: bits 0 to 31, and so on. Ignored once FEATURES_OK is set. */
+void virtio_write_driver_features(struct virtio_device *vd, unsigned word, uint32_t value);
+uint8_t virtio_read_status(struct virtio_device *vd);
+/* Writing 0 starts a reset; the status reads 0 once it is complete (2.4.1). */
+void virtio_write_status(struct virtio_device *vd, uint8_t value);
+uint8_t virtio_read_generation(struct virtio_device *vd);
+/* Bytes past the end of configuration space read 0, writes there vanish. */
+void virtio_read_config(struct virtio_device *vd, unsigned offset, void *buf, unsigned len);
+void virtio_write_config(struct virtio_device *vd, unsigned offset, const void *buf, unsigned len);
+
+/* Any queue index is allowed: a queue that does not exist has size 0 and is never enabled. */
+enum virtio_queue_part { VIRTIO_QUEUE_DESC, VIRTIO_QUEUE_DRIVER, VIRTIO_QUEUE_DEVICE };
+
+uint16_t virtio_queue_size(struct virtio_device *vd, unsigned queue);
+bool virtio_queue_enabled(struct virtio_device *vd, unsigned queue);
+uint64_t virtio_queue_address(struct virtio_device *vd, unsigned queue,
+			      enum virtio_queue_part part);
+/* Ignored while the queue is enabled. The bits of `mask` are replaced by those of `value`. */
+void virtio_queue_set_size(struct virtio_device *vd, unsigned queue, uint16_t size);
+void virtio_queue_set_address(struct virtio_device *vd, unsigned queue, enum virtio_queue_part part,
+			      uint64_t mask, uint64_t value);
+/* Between FEATURES_OK and DRIVER_OK; otherwise ignored. Bad rings: NEEDS_RESET. */
+void virtio_queue_enable(struct virtio_device *vd, unsigned queue);
+/* A doorbell that came as a register write. */
+void virtio_queue_ring(struct virtio_device *vd, unsigned queue);
+
+/* ---- the PCI transport (virtio 1.2, section 4.1) ---- */
+
+struct virtio_pci;
+/* Put a realized device on the PCI bus of its environment. devfn: -1 for the next free slot. */
+int virtio_pci_create(struct virtio_pci **vp, struct virtio_device *vd, int devfn,
+		      struct vmm_error *err) MUST_CHECK;
+/* Quiesced; before the device is destroyed. NULL is allowed. */
+void virtio_pci_destroy(struct virtio_pci *vp);
+/* The bus and slot it has; for messages and tests. */
+unsigned virtio_pci_devfn(const struct virtio_pci *vp);
+
+/*
+ * Registers, vectors and configuration space as a section of their own. Quiesced. Load it after the
+ * device, whose load resets the transport. On error the transport is as it was.
+ */
+void virtio_pci_save(struct virtio_pci *vp, struct state_writer *w);
+int virtio_pci_load(struct virtio_pci *vp, struct state_reader *r) MUST_CHECK;
+
+#endif

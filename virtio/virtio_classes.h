@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * All virtio device classes. A new one is declared here and added to the machine's array of device
+ * classes.
+ */
+#ifndef VIRTIO_VIRTIO_CLASSES_H
+#define VIRTIO_VIRTIO_CLASSES_H
+
+#include "virtio/virtio.h"
+
+extern const struct virtio_class virtio_blk_class;
+
+#endif
