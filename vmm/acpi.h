@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ACPI 6 tables, hardware-reduced: RSDP, XSDT, FADT, MADT, MCFG, DSDT.
+ *
+ * Hardware-reduced means: no PM timer, no fixed power button, no SCI, no legacy interrupt
+ * controller. Interrupts go to the IOAPIC only; sleep, reset and events are registers of
+ * devices/acpi_pm.c.
+ */
+#ifndef VMM_ACPI_H
+#define VMM_ACPI_H
+
+#include "core/memory.h"
+
+struct acpi_config {
+	unsigned cpus; /* APIC ids: cpu_apic_id[i] */
+	const uint32_t *cpu_apic_id;
+	uint64_t pci_mem64_base; /* 0: no 64-bit window */
+	uint64_t pci_mem64_size;
+	bool has_com1, has_rtc, has_pvpanic;
+	bool has_i8042; /* a keyboard controller with a keyboard; false for a mere reset line */
+};
+
+/*
+ * Write all tables from X86_ACPI_START on. *rsdp: where the RSDP is. Returns 0, -ENOSPC (too many
+ * CPUs), -ENOMEM or -EFAULT.
+ */
+int acpi_build(const struct acpi_config *config, struct guest_memory *memory, gpa_t *rsdp,
+	       struct vmm_error *err) MUST_CHECK;
+
+#endif

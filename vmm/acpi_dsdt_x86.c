@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The devices that a guest cannot find by itself, in AML. The ASL that each function stands for is
+ * what `iasl -d` shows.
+ */
+#include "vmm/acpi_internal.h"
+#include "vmm/layout_x86.h"
+
+#define PCI_SLOTS       32u
+#define PCI_PINS        4u
+#define PCI_PORT_CONFIG 0xcf8u
+#define I8042_IRQ       1u
+#define NOTIFY_PRESSED  0x80u /* ACPI 6.4, table 5.171: power button pressed */
+
+static void put_hid(struct aml *aml, const char *name, const char *hid, unsigned uid)
+{
+	aml_device(aml, name);
+	aml_name_eisa_id(aml, "_HID", hid);
+	aml_name_integer(aml, "_UID", uid);
+}
+
+/* ---- PCI ---- */
+
+/*
+ * Which GSI each slot's pins go to (ACPI 6.4, section 6.2.13): packages of device address, pin (0
+ * is INTA#), source (0: none, the next is a GSI), GSI.
+ */
+static void put_prt(struct aml *aml)
+{
+	aml_name(aml, "_PRT");
+	aml_package(aml, PCI_SLOTS * PCI_PINS);
+	for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
+		for (unsigned pin = 1; pin <= PCI_PINS; pin++) {
+			aml_package(aml, 4);
+			aml_integer(aml, slot << 16 | 0xffff);
+			aml_integer(aml, pin - 1);
+			aml_integer(aml, 0);
+			aml_integer(aml, x86_pci_gsi(slot, pin));
+			aml_end(aml);
+		}
+	}
+	aml_end(aml);
+}
+
+/*
+ * What the kernel may control itself (PCI Firmware 3.3, 4.5.1): all that it asks for, as there is
+ * no firmware that would. The kernel passes the capabilities in a buffer and gets that back.
+ */
+static void put_osc(struct aml *aml)
+{
+	/* 33DB4D5B-1FF7-401C-9657-7441C03DD766, in the mixed byte order of ToUUID. */
+	static const uint8_t pci_uuid[16] = {0x5b, 0x4d, 0xdb, 0x33, 0xf7, 0x1f, 0x1c, 0x40,
+					     0x96, 0x57, 0x74, 0x41, 0xc0, 0x3d, 0xd7, 0x66};
+	enum { UNKNOWN_UUID = 4, UNKNOWN_REVISION = 8 };
+
+	aml_method(aml, "_OSC", 4, false); /* UUID, revision, count, capabilities */
+	aml_op(aml, AML_CREATE_DWORD_FIELD);
+	aml_arg(aml, 3);
+	aml_integer(aml, 0);
+	aml_path(aml, "CDW1");
+	aml_if(aml);
+	aml_op(aml, AML_EQUAL);
+	aml_arg(aml, 0);
+	aml_buffer(aml, pci_uuid, sizeof(pci_uuid));
+	aml_if(aml);
+	aml_op(aml, AML_EQUAL);
+	aml_arg(aml, 1);
+	aml_integer(aml, 1);
+	aml_op(aml, AML_RETURN);
+	aml_arg(aml, 3);
+	aml_end(aml);
+	aml_op(aml, AML_OR);
+	aml_path(aml, "CDW1");
+	aml_integer(aml, UNKNOWN_REVISION);
+	aml_path(aml, "CDW1");
+	aml_end(aml);
+	aml_else(aml);
+	aml_op(aml, AML_OR);
+	aml_path(aml, "CDW1");
+	aml_integer(aml, UNKNOWN_UUID);
+	aml_path(aml, "CDW1");
+	aml_end(aml);
+	aml_op(aml, AML_RETURN);
+	aml_arg(aml, 3);
+	aml_end(aml);
+}
+
+static void put_pci(struct aml *aml, const struct acpi_config *config)
+{
+	put_hid(aml, "PCI0", "PNP0A08", 0);
+	aml_name_eisa_id(aml, "_CID", "PNP0A03");
+	aml_name_integer(aml, "_SEG", 0);
+	aml_name_integer(aml, "_BBN", 0);
+	aml_crs_begin(aml);
+	aml_window_bus(aml, 0, 0);
+	aml_io(aml, PCI_PORT_CONFIG, 8);
+	aml_window_io(aml, X86_PCI_IO, X86_PCI_IO_SIZE);
+	aml_window_memory32(aml, (uint32_t)X86_PCI_MEM32, (uint32_t)X86_PCI_MEM32_SIZE);
+	if (config->pci_mem64_base != 0)
+		aml_window_memory64(aml, config->pci_mem64_base, config->pci_mem64_size);
+	aml_crs_end(aml);
+	put_prt(aml);
+	put_osc(aml);
+	aml_end(aml);
+}
+
+/* Kernels use ECAM only where a device reserves it (PCI Firmware 3.3, 4.1.2). */
+static void put_motherboard(struct aml *aml)
+{
+	put_hid(aml, "MBRD", "PNP0C02", 0);
+	aml_crs_begin(aml);
+	aml_memory32(aml, (uint32_t)X86_PCI_ECAM, (uint32_t)X86_PCI_ECAM_SIZE);
+	aml_io(aml, X86_PORT_ACPI, X86_ACPI_PORTS);
+	aml_crs_end(aml);
+	aml_end(aml);
+}
+
+/* ---- platform devices ---- */
+
+static void put_com1(struct aml *aml)
+{
+	put_hid(aml, "COM1", "PNP0501", 0);
+	aml_crs_begin(aml);
+	aml_io(aml, X86_PORT_COM1, 8);
+	aml_interrupt(aml, X86_IRQ_COM1, true);
+	aml_crs_end(aml);
+	aml_end(aml);
+}
+
+static void put_rtc(struct aml *aml)
+{
+	put_hid(aml, "RTC", "PNP0B00", 0);
+	aml_crs_begin(aml);
+	aml_io(aml, X86_PORT_CMOS, 2);
+	aml_interrupt(aml, X86_IRQ_RTC, true);
+	aml_crs_end(aml);
+	aml_end(aml);
+}
+
+static void put_i8042(struct aml *aml)
+{
+	put_hid(aml, "KBD", "PNP0303", 0);
+	aml_crs_begin(aml);
+	aml_io(aml, X86_PORT_I8042_DATA, 1);
+	aml_io(aml, X86_PORT_I8042_COMMAND, 1);
+	aml_interrupt(aml, I8042_IRQ, true);
+	aml_crs_end(aml);
+	aml_end(aml);
+}
+
+/* As QEMU describes it (docs/specs/pvpanic), which is what drivers know. */
+static void put_pvpanic(struct aml *aml)
+{
+	aml_device(aml, "PEVT");
+	aml_name_string(aml, "_HID", "QEMU0001");
+	aml_crs_begin(aml);
+	aml_io(aml, X86_PORT_PVPANIC, 1);
+	aml_crs_end(aml);
+	aml_name_integer(aml, "_STA", 0xf); /* present, enabled, shown, working */
+	aml_end(aml);
+}
+
+/*
+ * The generic event device (ACPI 6.4, section 5.6.9): its interrupt runs _EVT, which reads and so
+ * clears the events that wait, and hands each on. X86_GED_PCI_HOTPLUG is reserved for later.
+ */
+static void put_events(struct aml *aml)
+{
+	put_hid(aml, "PWRB", "PNP0C0C", 0);
+	aml_end(aml);
+
+	aml_device(aml, "GED");
+	aml_name_string(aml, "_HID", "ACPI0013");
+	aml_name_integer(aml, "_UID", 0);
+	aml_crs_begin(aml);
+	aml_interrupt(aml, X86_IRQ_GED, false);
+	aml_crs_end(aml);
+	aml_operation_region_io(aml, "EVTR", X86_PORT_ACPI + X86_ACPI_GED_EVENTS, 4);
+	aml_field_register(aml, "EVTR", "EVTS", 4);
+	aml_method(aml, "_EVT", 1, true);
+	aml_op(aml, AML_STORE);
+	aml_path(aml, "EVTS");
+	aml_local(aml, 0);
+	aml_if(aml);
+	aml_op(aml, AML_AND);
+	aml_local(aml, 0);
+	aml_integer(aml, X86_GED_POWER_BUTTON);
+	aml_no_target(aml);
+	aml_op(aml, AML_NOTIFY);
+	aml_path(aml, "\\_SB.PWRB");
+	aml_integer(aml, NOTIFY_PRESSED);
+	aml_end(aml);
+	aml_end(aml);
+	aml_end(aml);
+}
+
+/* What SLP_TYP means "off" (ACPI 6.4, section 7.4.2). */
+static void put_sleep_states(struct aml *aml)
+{
+	aml_name(aml, "\\_S5");
+	aml_package(aml, 4);
+	aml_integer(aml, X86_ACPI_S5);
+	aml_integer(aml, 0);
+	aml_integer(aml, 0);
+	aml_integer(aml, 0);
+	aml_end(aml);
+}
+
+void acpi_dsdt(struct aml *aml, const struct acpi_config *config)
+{
+	put_sleep_states(aml);
+	aml_scope(aml, "\\_SB");
+	put_pci(aml, config);
+	put_motherboard(aml);
+	if (config->has_com1)
+		put_com1(aml);
+	if (config->has_rtc)
+		put_rtc(aml);
+	if (config->has_i8042)
+		put_i8042(aml);
+	if (config->has_pvpanic)
+		put_pvpanic(aml);
+	put_events(aml);
+	aml_end(aml);
+}

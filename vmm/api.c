@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The public functions of include/vmm.h over struct vmm (machine.h).
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "devices/devices.h"
+#include "vmm/device_classes.h"
+#include "vmm/layout_x86.h"
+#include "vmm/machine.h"
+
+#define DEFAULT_MEMORY (512 * MIB)
+#define MIN_MEMORY     (16 * MIB)
+#define MAX_CPUS       255u
+
+/* ---- creation ---- */
+
+static int check_size(const struct vmm_config *config, struct vmm_error *err)
+{
+	if (config->size != sizeof(*config))
+		return error_set(err, EINVAL,
+				 "struct vmm_config has %zu bytes, this library knows %zu: compile "
+				 "against its own header",
+				 config->size, sizeof(*config));
+	return 0;
+}
+
+static int check_memory(const struct vmm_config *config, uint64_t memory, struct vmm_error *err)
+{
+	uint64_t page = config->hugepages ? 2 * MIB : 4 * KIB;
+	struct sysinfo info;
+
+	if (memory < MIN_MEMORY)
+		return error_set(err, EINVAL, "%llu bytes of memory are too little: at least 16M",
+				 (unsigned long long)memory);
+	if (memory % page)
+		return error_set(err, EINVAL, "%llu bytes of memory are not a multiple of %s",
+				 (unsigned long long)memory,
+				 config->hugepages ? "2M, the size of a huge page" : "4K");
+	if (sysinfo(&info) < 0)
+		return 0; /* cannot tell */
+
+	uint64_t host = ((uint64_t)info.totalram + info.totalswap) * info.mem_unit;
+
+	if (memory > host)
+		return error_set(
+			err, ENOMEM,
+			"%llu MiB of memory are more than this host has (%llu MiB with swap)",
+			(unsigned long long)(memory / MIB), (unsigned long long)(host / MIB));
+	return 0;
+}
+
+static int check_config(const struct vmm_config *config, struct vmm_error *err)
+{
+	int ret = check_size(config, err);
+
+	if (ret < 0)
+		return ret;
+	if (!config->kernel)
+		return error_set(err, EINVAL, "no kernel is given");
+	if (config->cpus > MAX_CPUS)
+		return error_set(err, EINVAL, "%u vCPUs: the number must be 1 to %u", config->cpus,
+				 MAX_CPUS);
+	return check_memory(config, config->memory ? config->memory : DEFAULT_MEMORY, err);
+}
+
+/* A kernel without ACPI or IOAPIC needs the 8254 for its first timer. */
+static bool wants_pit(const char *cmdline)
+{
+	return cmdline && (strstr(cmdline, "acpi=off") || strstr(cmdline, "noapic"));
+}
+
+static void fill_env(struct vmm *vm)
+{
+	vm->env = (struct device_env){
+		.log = &vm->log,
+		.clock = clock_system(),
+		.memory = vm->memory,
+		.loop = vm->io,
+		.pio = vm->pio,
+		.mmio = vm->mmio,
+		.pci = vm->pci,
+		.msi = kvm_msi_sink(vm->kvm),
+		.doorbells = kvm_doorbell_sink(vm->kvm),
+		.isa_irq = vm->env.isa_irq,
+		.event = machine_device_event,
+		.opaque = vm,
+	};
+}
+
+static int build(struct vmm *vm, const struct vmm_config *config, struct vmm_error *err)
+{
+	unsigned flags = (config->hugepages ? GUEST_MEMORY_HUGEPAGES : 0u) |
+			 (config->prealloc ? GUEST_MEMORY_PREALLOC : 0u);
+	struct boot_config boot = {
+		.kernel = config->kernel,
+		.initrds = config->initrds,
+		.cmdline = config->cmdline,
+		.log = &vm->log,
+	};
+	int ret;
+
+	if ((ret = guest_memory_create(&vm->memory, err)) < 0 ||
+	    (ret = machine_arch_memory(vm, flags, err)) < 0)
+		return ret;
+	boot.memory = vm->memory;
+	if ((ret = boot_open(&vm->boot, &boot, err)) < 0)
+		return ret;
+
+	struct kvm_config kvm = {
+		.memory = vm->memory,
+		.log = &vm->log,
+		.cpus = vm->cpus,
+		.pit = wants_pit(config->cmdline),
+	};
+
+	if ((ret = kvm_vm_create(&vm->kvm, &kvm, err)) < 0 ||
+	    (ret = machine_arch_buses(vm, err)) < 0 ||
+	    (ret = loop_create(&vm->io, "vmm-io", clock_system(), err)) < 0)
+		return ret;
+	fill_env(vm);
+	return machine_arch_devices(vm, err);
+}
+
+static int init(struct vmm *vm, const struct vmm_config *config, struct vmm_error *err)
+{
+	vm->name = strdup(config->name ? config->name : "vm");
+	vm->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	vm->cpus = config->cpus ? config->cpus : 1;
+	vm->memory_size = config->memory ? config->memory : DEFAULT_MEMORY;
+	vm->on_reboot = config->on_reboot;
+	vm->log = (struct log){
+		.fn = config->log,
+		.opaque = config->log_opaque,
+		.level = config->log_level,
+		.clock = clock_system(),
+	};
+	list_init(&vm->devices);
+	pthread_mutex_init(&vm->lock, NULL);
+	pthread_cond_init(&vm->changed, NULL);
+	if (!vm->name || vm->event_fd < 0)
+		return error_set(err, ENOMEM, "no memory or descriptor for a VM");
+	return 0;
+}
+
+int vmm_create(struct vmm **out, const struct vmm_config *config, struct vmm_error *err)
+{
+	struct vmm *vm;
+	int ret = check_config(config, err);
+
+	if (ret < 0)
+		return ret;
+	vm = calloc(1, sizeof(*vm));
+	if (!vm)
+		return error_set(err, ENOMEM, "no memory for a VM");
+	ret = init(vm, config, err);
+	if (ret == 0)
+		ret = build(vm, config, err);
+	if (ret < 0) {
+		vmm_destroy(vm);
+		return ret;
+	}
+	*out = vm;
+	return 0;
+}
+
+static enum machine_state get_state(struct vmm *vm)
+{
+	enum machine_state state;
+
+	pthread_mutex_lock(&vm->lock);
+	state = vm->state;
+	pthread_mutex_unlock(&vm->lock);
+	return state;
+}
+
+int vmm_add_device(struct vmm *vm, const char *cls, const char *options, struct vmm_error *err)
+{
+	if (get_state(vm) != MACHINE_CREATED || vm->control_started)
+		return error_set(err, EBUSY, "device %s: devices are added before the VM starts",
+				 cls);
+	return machine_add_device(vm, cls, options, NULL, err);
+}
+
+/* ---- life ---- */
+
+int vmm_start(struct vmm *vm, struct vmm_error *err)
+{
+	if (vm->control_started)
+		return error_set(err, EBUSY, "VM %s has been started already", vm->name);
+	return machine_start(vm, err);
+}
+
+/* Leave a request and wait until `state` is reached or the VM has stopped. */
+static int request_and_wait(struct vmm *vm, enum machine_request request, enum machine_state state,
+			    struct vmm_error *err)
+{
+	bool reached;
+
+	if (!vm->control_started)
+		return error_set(err, EINVAL, "VM %s has not been started", vm->name);
+	machine_request(vm, request);
+	pthread_mutex_lock(&vm->lock);
+	while (vm->state != state && vm->state != MACHINE_STOPPED)
+		pthread_cond_wait(&vm->changed, &vm->lock);
+	reached = vm->state == state;
+	pthread_mutex_unlock(&vm->lock);
+	return reached ? 0 : error_set(err, ESHUTDOWN, "VM %s has stopped", vm->name);
+}
+
+int vmm_pause(struct vmm *vm, struct vmm_error *err)
+{
+	return request_and_wait(vm, MACHINE_REQUEST_PAUSE, MACHINE_PAUSED, err);
+}
+
+int vmm_resume(struct vmm *vm, struct vmm_error *err)
+{
+	return request_and_wait(vm, MACHINE_REQUEST_RESUME, MACHINE_RUNNING, err);
+}
+
+int vmm_powerdown(struct vmm *vm, struct vmm_error *err)
+{
+	enum machine_state state = get_state(vm);
+
+	if (state == MACHINE_STOPPED)
+		return error_set(err, ESHUTDOWN, "VM %s has stopped", vm->name);
+	acpi_pm_raise(vm->acpi_pm, X86_GED_POWER_BUTTON);
+	return 0;
+}
+
+int vmm_reset(struct vmm *vm, struct vmm_error *err)
+{
+	unsigned before;
+	int ret = 0;
+
+	if (!vm->control_started)
+		return error_set(err, EINVAL, "VM %s has not been started", vm->name);
+	pthread_mutex_lock(&vm->lock);
+	before = vm->reset_count;
+	vm->requests |= MACHINE_REQUEST_RESET;
+	pthread_cond_broadcast(&vm->changed);
+	while (vm->reset_count == before && vm->state != MACHINE_STOPPED)
+		pthread_cond_wait(&vm->changed, &vm->lock);
+	if (vm->reset_count == before)
+		ret = error_set(err, ESHUTDOWN, "VM %s has stopped", vm->name);
+	pthread_mutex_unlock(&vm->lock);
+	return ret;
+}
+
+void vmm_stop(struct vmm *vm)
+{
+	machine_finish(vm, VMM_EXIT_STOPPED, 0, NULL);
+}
+
+int vmm_wait(struct vmm *vm, struct vmm_result *result)
+{
+	if (!vm->control_started)
+		return -EINVAL;
+	pthread_mutex_lock(&vm->lock);
+	while (vm->state != MACHINE_STOPPED)
+		pthread_cond_wait(&vm->changed, &vm->lock);
+	*result = vm->result;
+	pthread_mutex_unlock(&vm->lock);
+	return 0;
+}
+
+int vmm_event_fd(const struct vmm *vm)
+{
+	return vm->event_fd;
+}
+
+void vmm_destroy(struct vmm *vm)
+{
+	if (!vm)
+		return;
+	if (vm->control_started) {
+		vmm_stop(vm);
+		pthread_join(vm->control, NULL);
+	}
+	for (unsigned i = 0; vm->vcpus && i < vm->cpus; i++)
+		vcpu_destroy(vm->vcpus[i]);
+	if (vm->io_running)
+		loop_join(vm->io);
+	machine_remove_devices(vm);
+	loop_destroy(vm->io);
+	pci_bus_destroy(vm->pci);
+	bus_destroy(vm->pio);
+	bus_destroy(vm->mmio);
+	kvm_vm_destroy(vm->kvm);
+	boot_close(vm->boot);
+	guest_memory_destroy(vm->memory);
+	if (vm->event_fd >= 0)
+		close(vm->event_fd);
+	pthread_cond_destroy(&vm->changed);
+	pthread_mutex_destroy(&vm->lock);
+	free(vm->vcpus);
+	free(vm->name);
+	free(vm);
+}
+
+/* ---- what there is ---- */
+
+bool vmm_device_class(unsigned index, struct vmm_device_info *info)
+{
+	for (unsigned i = 0; device_classes[i]; i++) {
+		if (device_classes[i]->builtin || index-- > 0)
+			continue;
+		*info = (struct vmm_device_info){device_classes[i]->name, device_classes[i]->help};
+		return true;
+	}
+	return false;
+}
+
+bool vmm_device_option(const char *name, unsigned index, struct vmm_option_info *info)
+{
+	static const char *const types[] = {
+		[OPTION_BOOL] = "bool",   [OPTION_UINT] = "number", [OPTION_SIZE] = "size",
+		[OPTION_STRING] = "text", [OPTION_ENUM] = "choice",
+	};
+	const struct device_class *cls = device_class_find(name);
+	const struct option_desc *o = cls ? cls->options : NULL;
+
+	if (!o)
+		return false;
+	for (unsigned i = 0; o->name && i < index; i++)
+		o++;
+	if (!o->name)
+		return false;
+	*info = (struct vmm_option_info){
+		.name = o->name,
+		.type = types[o->type],
+		.fallback = o->fallback,
+		.choices = o->type == OPTION_ENUM ? o->values : NULL,
+		.help = o->help,
+		.required = o->required,
+	};
+	return true;
+}
+
+int vmm_parse_size(const char *text, uint64_t *bytes)
+{
+	return parse_size(text, bytes);
+}
+
+const char *vmm_nearest(const char *word, const char *const *names)
+{
+	return nearest_name(word, names);
+}
+
+const char *vmm_version(void)
+{
+	return VMM_VERSION;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+#include "vmm/device_classes.h"
+
+#include <string.h>
+
+#include "devices/devices.h"
+#include "virtio/virtio_classes.h"
+
+const struct device_class *const device_classes[] = {
+	&acpi_pm_class,  &debug_exit_class,        &i8042_class, &isa_serial_class, &pvpanic_class,
+	&rtc_cmos_class, &virtio_blk_class.device, NULL,
+};
+
+const struct device_class *device_class_find(const char *name)
+{
+	for (unsigned i = 0; device_classes[i]; i++)
+		if (strcmp(device_classes[i]->name, name) == 0)
+			return device_classes[i];
+	return NULL;
+}
+
+const char *device_class_nearest(const char *name)
+{
+	const char *names[ARRAY_SIZE(device_classes)] = {0};
+	unsigned n = 0;
+
+	for (unsigned i = 0; device_classes[i]; i++)
+		if (!device_classes[i]->builtin)
+			names[n++] = device_classes[i]->name;
+	return nearest_name(name, names);
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The hypervisor: one KVM virtual machine with in-kernel interrupt controllers. Only the files
+ * kvm*.c and vcpu.c know <linux/kvm.h>.
+ */
+#ifndef VMM_KVM_H
+#define VMM_KVM_H
+
+#include "core/irq.h"
+#include "core/log.h"
+#include "core/memory.h"
+
+struct kvm_vm;
+
+struct kvm_config {
+	struct guest_memory *memory; /* becomes the memory slots; outlives the VM */
+	const struct log *log;
+	unsigned cpus;
+	/*
+	 * The guest wants the in-kernel 8254. It gets one anyway where KVM has no TSC deadline
+	 * timer, because then it calibrates the APIC timer with it.
+	 */
+	bool pit;
+};
+
+/*
+ * Open /dev/kvm and create a VM with memory, PIC, IOAPIC and LAPICs. Errors with a sentence that
+ * says what to do: no /dev/kvm, no permission, a capability that is missing, too many vCPUs.
+ */
+int kvm_vm_create(struct kvm_vm **vm, const struct kvm_config *config,
+		  struct vmm_error *err) MUST_CHECK;
+/* Every vCPU and every MSI vector must be gone. NULL is allowed. */
+void kvm_vm_destroy(struct kvm_vm *vm);
+
+/* The line of a GSI (0 to 23) into the interrupt controllers. Lives as long as the VM. */
+struct irq_line *kvm_irq_line(struct kvm_vm *vm, unsigned gsi);
+struct msi_sink *kvm_msi_sink(struct kvm_vm *vm);
+struct doorbell_sink *kvm_doorbell_sink(struct kvm_vm *vm);
+
+/* Interrupt controllers back to their state at power-on. vCPUs stopped. Returns 0 or -errno. */
+int kvm_irqchip_reset(struct kvm_vm *vm) MUST_CHECK;
+
+/* The CPU has vmx or svm: guest kernels run natively rather than under an emulator. */
+bool kvm_host_has_hardware_virtualization(void);
+
+#endif

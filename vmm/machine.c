@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The life of a machine: devices come, the guest runs, is paused, reset, stopped.
+ */
+#include "vmm/machine.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "virtio/virtio.h"
+#include "vmm/device_classes.h"
+
+/* A guest that triple-faults this often in a row, each time this soon, will never boot. */
+#define EARLY_FAULT_NS  (2 * NS_PER_SEC)
+#define EARLY_FAULT_MAX 3
+
+/* ---- requests ---- */
+
+static void park_all(struct vmm *vm)
+{
+	for (unsigned i = 0; vm->vcpus && i < vm->cpus; i++)
+		vcpu_park(vm->vcpus[i]);
+}
+
+void machine_request(struct vmm *vm, unsigned requests)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->requests |= requests;
+	pthread_cond_broadcast(&vm->changed);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+void machine_finish(struct vmm *vm, enum vmm_exit_kind kind, uint32_t value,
+		    const struct vmm_error *err)
+{
+	pthread_mutex_lock(&vm->lock);
+	if (vm->result.kind == VMM_EXIT_NONE) {
+		vm->result.kind = kind;
+		vm->result.value = value;
+		if (err)
+			vm->result.error = *err;
+	}
+	vm->requests |= MACHINE_REQUEST_STOP;
+	pthread_cond_broadcast(&vm->changed);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+static void request_reset(struct vmm *vm)
+{
+	if (vm->on_reboot == VMM_ON_REBOOT_EXIT)
+		machine_finish(vm, VMM_EXIT_REBOOT, 0, NULL);
+	else
+		machine_request(vm, MACHINE_REQUEST_RESET);
+}
+
+/* A device speaks. The guest must not run on past a terminal event: park the vCPUs at once. */
+void machine_device_event(const struct device_env *env, enum machine_event event, uint32_t value)
+{
+	struct vmm *vm = env->opaque;
+
+	switch (event) {
+	case MACHINE_EVENT_POWEROFF:
+		machine_finish(vm, VMM_EXIT_POWEROFF, 0, NULL);
+		break;
+	case MACHINE_EVENT_RESET:
+		request_reset(vm);
+		break;
+	case MACHINE_EVENT_PANIC:
+		machine_finish(vm, VMM_EXIT_PANIC, value, NULL);
+		break;
+	case MACHINE_EVENT_DEBUG_EXIT:
+		machine_finish(vm, VMM_EXIT_DEBUG, value, NULL);
+		break;
+	case MACHINE_EVENT_QUIT:
+		machine_finish(vm, VMM_EXIT_QUIT, 0, NULL);
+		break;
+	}
+	park_all(vm);
+}
+
+/* ---- what vCPUs ask for ---- */
+
+static void on_vcpu_poweroff(struct vcpu_owner *owner)
+{
+	struct vmm *vm = container_of(owner, struct vmm, owner);
+
+	machine_finish(vm, VMM_EXIT_POWEROFF, 0, NULL);
+	park_all(vm);
+}
+
+static void on_vcpu_fail(struct vcpu_owner *owner, const struct vmm_error *err)
+{
+	struct vmm *vm = container_of(owner, struct vmm, owner);
+
+	machine_finish(vm, VMM_EXIT_ERROR, 0, err);
+	park_all(vm);
+}
+
+/* True if the guest faults again and again right after its start. */
+static bool faults_forever(struct vmm *vm)
+{
+	bool forever;
+
+	pthread_mutex_lock(&vm->lock);
+	if (clock_now(vm->env.clock) - vm->boot_time_ns < EARLY_FAULT_NS)
+		vm->early_faults++;
+	else
+		vm->early_faults = 0;
+	forever = vm->early_faults >= EARLY_FAULT_MAX;
+	pthread_mutex_unlock(&vm->lock);
+	return forever;
+}
+
+static void on_vcpu_triple_fault(struct vcpu_owner *owner, const struct vmm_error *err)
+{
+	struct vmm *vm = container_of(owner, struct vmm, owner);
+
+	if (faults_forever(vm)) {
+		machine_finish(vm, VMM_EXIT_ERROR, 0, err);
+	} else {
+		log_warn(&vm->log, "machine", "%s", err->message);
+		request_reset(vm);
+	}
+	park_all(vm);
+}
+
+static void on_vcpu_reset(struct vcpu_owner *owner)
+{
+	struct vmm *vm = container_of(owner, struct vmm, owner);
+
+	request_reset(vm);
+	park_all(vm);
+}
+
+/* ---- devices ---- */
+
+static int attach_device(struct vmm *vm, struct device *dev, struct vmm_error *err)
+{
+	struct machine_device *md = calloc(1, sizeof(*md));
+	int ret = 0;
+
+	if (!md)
+		return error_set(err, ENOMEM, "no memory for device %s", dev->id);
+	md->dev = dev;
+	if (dev->cls->kind == DEVICE_VIRTIO)
+		ret = virtio_pci_create(&md->pci, virtio_device(dev), -1, err);
+	if (ret < 0) {
+		free(md);
+		return ret;
+	}
+	list_add_tail(&vm->devices, &md->link);
+	return 0;
+}
+
+int machine_add_device(struct vmm *vm, const char *name, const char *options, struct device **out,
+		       struct vmm_error *err)
+{
+	const struct device_class *cls = device_class_find(name);
+	struct device *dev;
+	char id[64];
+	int ret;
+
+	if (!cls) {
+		const char *near = device_class_nearest(name);
+
+		return error_set(err, EINVAL, "there is no device \"%s\"%s%s%s", name,
+				 near ? "; did you mean \"" : " (--device help lists them)",
+				 near ? near : "", near ? "\"?" : "");
+	}
+	snprintf(id, sizeof(id), "%s%u", cls->name, vm->device_counter++);
+	ret = device_create(&dev, cls, id, options, &vm->env, err);
+	if (ret < 0)
+		return ret;
+	ret = attach_device(vm, dev, err);
+	if (ret < 0) {
+		device_destroy(dev);
+		return ret;
+	}
+	if (out)
+		*out = dev;
+	return 0;
+}
+
+void machine_remove_devices(struct vmm *vm)
+{
+	list_for_each (it, &vm->devices) {
+		struct machine_device *md = list_entry(it, struct machine_device, link);
+
+		list_del(&md->link);
+		virtio_pci_destroy(md->pci);
+		device_destroy(md->dev);
+		free(md);
+	}
+}
+
+static void quiesce_devices(struct vmm *vm)
+{
+	list_for_each (it, &vm->devices)
+		device_quiesce_wait(list_entry(it, struct machine_device, link)->dev);
+}
+
+/* ---- vCPUs ---- */
+
+static void park_and_wait(struct vmm *vm)
+{
+	park_all(vm);
+	for (unsigned i = 0; i < vm->cpus; i++)
+		vcpu_wait_parked(vm->vcpus[i]);
+}
+
+static void run_all(struct vmm *vm)
+{
+	for (unsigned i = 0; i < vm->cpus; i++)
+		vcpu_run(vm->vcpus[i]);
+}
+
+static int create_vcpus(struct vmm *vm, struct vmm_error *err)
+{
+	vm->owner = (struct vcpu_owner){
+		.pio = vm->pio,
+		.mmio = vm->mmio,
+		.log = &vm->log,
+		.reset = on_vcpu_reset,
+		.triple_fault = on_vcpu_triple_fault,
+		.poweroff = on_vcpu_poweroff,
+		.fail = on_vcpu_fail,
+	};
+	vm->vcpus = calloc(vm->cpus, sizeof(*vm->vcpus));
+	if (!vm->vcpus)
+		return error_set(err, ENOMEM, "no memory for %u vCPUs", vm->cpus);
+	for (unsigned i = 0; i < vm->cpus; i++) {
+		int ret = vcpu_create(&vm->vcpus[i], vm->kvm, i, &vm->owner, err);
+
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+/* ---- the control thread ---- */
+
+static int reset_machine(struct vmm *vm, struct vmm_error *err)
+{
+	int ret;
+
+	log_info(&vm->log, "machine", "reset");
+	park_and_wait(vm);
+	quiesce_devices(vm);
+	list_for_each (it, &vm->devices)
+		device_reset(list_entry(it, struct machine_device, link)->dev);
+	pci_bus_reset(vm->pci);
+	ret = kvm_irqchip_reset(vm->kvm);
+	for (unsigned i = 0; ret == 0 && i < vm->cpus; i++)
+		ret = vcpu_reset(vm->vcpus[i]);
+	if (ret < 0)
+		return error_set_errno(err, -ret, "cannot reset the vCPUs");
+	return machine_arch_load(vm, err);
+}
+
+static void control_reset(struct vmm *vm)
+{
+	struct vmm_error err = {0};
+	bool run;
+
+	if (reset_machine(vm, &err) < 0) {
+		machine_finish(vm, VMM_EXIT_ERROR, 0, &err);
+		return;
+	}
+	pthread_mutex_lock(&vm->lock);
+	vm->reset_count++;
+	vm->boot_time_ns = clock_now(vm->env.clock);
+	run = vm->state == MACHINE_RUNNING && !(vm->requests & MACHINE_REQUEST_STOP);
+	pthread_cond_broadcast(&vm->changed);
+	pthread_mutex_unlock(&vm->lock);
+	if (run)
+		run_all(vm);
+}
+
+static void set_state(struct vmm *vm, enum machine_state state)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->state = state;
+	pthread_cond_broadcast(&vm->changed);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+/* Stop for good: no vCPU runs again, every request of a disk is complete. */
+static void control_stop(struct vmm *vm)
+{
+	park_and_wait(vm);
+	quiesce_devices(vm);
+	set_state(vm, MACHINE_STOPPED);
+	(void)!eventfd_write(vm->event_fd, 1);
+}
+
+static unsigned take_requests(struct vmm *vm)
+{
+	unsigned requests;
+
+	pthread_mutex_lock(&vm->lock);
+	while (!vm->requests)
+		pthread_cond_wait(&vm->changed, &vm->lock);
+	requests = vm->requests;
+	vm->requests = 0;
+	pthread_mutex_unlock(&vm->lock);
+	return requests;
+}
+
+static void *machine_control(void *arg)
+{
+	struct vmm *vm = arg;
+	unsigned requests;
+
+	while (!((requests = take_requests(vm)) & MACHINE_REQUEST_STOP)) {
+		if (requests & MACHINE_REQUEST_PAUSE) {
+			park_and_wait(vm);
+			set_state(vm, MACHINE_PAUSED);
+		}
+		if (requests & MACHINE_REQUEST_RESET)
+			control_reset(vm);
+		if (requests & MACHINE_REQUEST_RESUME) {
+			set_state(vm, MACHINE_RUNNING);
+			run_all(vm);
+		}
+	}
+	control_stop(vm);
+	return NULL;
+}
+
+int machine_start(struct vmm *vm, struct vmm_error *err)
+{
+	sigset_t all, old;
+	int ret;
+
+	if ((ret = create_vcpus(vm, err)) < 0 || (ret = machine_arch_load(vm, err)) < 0)
+		return ret;
+	/* Threads of the library take no signals of their process. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	ret = loop_start(vm->io, err);
+	if (ret == 0) {
+		vm->io_running = true;
+		ret = -pthread_create(&vm->control, NULL, machine_control, vm);
+		if (ret < 0)
+			error_set_errno(err, -ret, "cannot start the control thread");
+	}
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (ret < 0)
+		return ret;
+	vm->control_started = true;
+	pthread_setname_np(vm->control, "vmm-control");
+	/* Only the control thread runs vCPUs: a stop that comes meanwhile is not overtaken. */
+	vm->boot_time_ns = clock_now(vm->env.clock);
+	machine_request(vm, MACHINE_REQUEST_RESUME);
+	return 0;
+}

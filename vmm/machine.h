@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The machine: memory, hypervisor, buses and devices put together, and its life.
+ *
+ * Threads of a machine:
+ *   control  owns the life cycle: start, pause, reset, stop happen here, one after another
+ *   io       the home loop of the devices
+ *   vcpuN    run the guest
+ *
+ * Everything that wants a change of state (API calls, devices, vCPUs) leaves a request and wakes
+ * the control thread. API calls that wait for their request do so on `changed`.
+ */
+#ifndef VMM_MACHINE_H
+#define VMM_MACHINE_H
+
+#include <pthread.h>
+
+#include "core/device.h"
+#include "mmio/bus.h"
+#include "pci/pci.h"
+#include "vmm/boot.h"
+#include "vmm/kvm.h"
+#include "vmm/vcpu.h"
+
+enum machine_state {
+	MACHINE_CREATED, /* devices may be added */
+	MACHINE_RUNNING,
+	MACHINE_PAUSED,
+	MACHINE_STOPPED, /* for good */
+};
+
+enum machine_request {
+	MACHINE_REQUEST_PAUSE = 1 << 0,
+	MACHINE_REQUEST_RESUME = 1 << 1,
+	MACHINE_REQUEST_RESET = 1 << 2,
+	MACHINE_REQUEST_STOP = 1 << 3,
+};
+
+/* A device of the machine and what connects it. */
+struct machine_device {
+	struct list link;
+	struct device *dev;
+	struct virtio_pci *pci; /* for virtio devices */
+};
+
+struct vmm {
+	/* Set at creation, then constant. */
+	char *name;
+	unsigned cpus;
+	uint64_t memory_size;
+	enum vmm_on_reboot on_reboot;
+	struct log log;
+
+	struct guest_memory *memory;
+	struct kvm_vm *kvm;
+	struct bus *pio, *mmio;
+	struct pci_bus *pci;
+	struct loop *io;
+	struct boot *boot;
+	uint64_t pci_mem64;
+	struct device_env env;
+	struct vcpu_owner owner;
+	struct vcpu **vcpus; /* `cpus` of them, after start */
+	struct device *acpi_pm;
+	int event_fd; /* readable once stopped */
+
+	/* Changed by the thread that sets up or by the control thread. */
+	struct list devices; /* struct machine_device, in the order they were added */
+	unsigned device_counter;
+	bool io_running;
+
+	pthread_t control;
+	bool control_started;
+
+	pthread_mutex_t lock; /* guards what follows; innermost */
+	pthread_cond_t changed;
+	enum machine_state state;
+	unsigned requests;    /* enum machine_request */
+	unsigned reset_count; /* completed resets: what a waiter for one compares */
+	struct vmm_result result;
+	uint64_t boot_time_ns; /* when the guest was last started */
+	unsigned early_faults; /* triple faults in a row soon after a start */
+};
+
+/* machine.c: requests. Any thread, never blocks. */
+void machine_request(struct vmm *vm, unsigned requests);
+/* Stop for good with this result; the first result counts. */
+void machine_finish(struct vmm *vm, enum vmm_exit_kind kind, uint32_t value,
+		    const struct vmm_error *err);
+
+/* env->event of the machine's devices. */
+void machine_device_event(const struct device_env *env, enum machine_event event, uint32_t value);
+
+/* Start vCPUs and the io loop. Called once, by vmm_start. */
+int machine_start(struct vmm *vm, struct vmm_error *err) MUST_CHECK;
+/* Release all devices. vCPUs stopped. */
+void machine_remove_devices(struct vmm *vm);
+
+int machine_add_device(struct vmm *vm, const char *cls, const char *options, struct device **dev,
+		       struct vmm_error *err) MUST_CHECK;
+
+/* machine_x86.c: what the architecture decides. */
+int machine_arch_memory(struct vmm *vm, unsigned flags, struct vmm_error *err) MUST_CHECK;
+int machine_arch_buses(struct vmm *vm, struct vmm_error *err) MUST_CHECK;
+int machine_arch_devices(struct vmm *vm, struct vmm_error *err) MUST_CHECK;
+/* Kernel and tables into memory, boot vCPU to its entry. vCPUs parked. */
+int machine_arch_load(struct vmm *vm, struct vmm_error *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The x86-64 machine: where memory, buses, interrupts and platform devices are.
+ */
+#include "devices/devices.h"
+#include "vmm/acpi.h"
+#include "vmm/layout_x86.h"
+#include "vmm/machine.h"
+
+#include <string.h>
+
+int machine_arch_memory(struct vmm *vm, unsigned flags, struct vmm_error *err)
+{
+	uint64_t low = MIN(vm->memory_size, X86_LOW_RAM_END);
+	uint64_t high = vm->memory_size - low;
+	int ret = guest_memory_add(vm->memory, gpa(0), low, flags, err);
+
+	if (ret == 0 && high > 0)
+		ret = guest_memory_add(vm->memory, gpa(X86_HIGH_RAM_START), high, flags, err);
+	vm->pci_mem64 = align_up(X86_HIGH_RAM_START + high, GIB);
+	return ret;
+}
+
+static struct irq_line *isa_irq(const struct device_env *env, unsigned irq)
+{
+	struct vmm *vm = env->opaque;
+
+	return irq < 16 ? kvm_irq_line(vm->kvm, irq) : NULL;
+}
+
+static struct irq_line *pci_line(void *opaque, unsigned slot, unsigned pin)
+{
+	struct vmm *vm = opaque;
+
+	return kvm_irq_line(vm->kvm, x86_pci_gsi(slot, pin));
+}
+
+static unsigned pci_gsi(void *opaque UNUSED, unsigned slot, unsigned pin)
+{
+	return x86_pci_gsi(slot, pin);
+}
+
+int machine_arch_buses(struct vmm *vm, struct vmm_error *err)
+{
+	int ret;
+
+	if ((ret = bus_create(&vm->pio, "port", 0x10000, err)) < 0 ||
+	    (ret = bus_create(&vm->mmio, "memory", UINT64_C(1) << 52, err)) < 0)
+		return ret;
+
+	struct pci_bus_config config = {
+		.pio = vm->pio,
+		.mmio = vm->mmio,
+		.ecam = {X86_PCI_ECAM, X86_PCI_ECAM_SIZE},
+		.mem32 = {X86_PCI_MEM32, X86_PCI_MEM32_SIZE},
+		.mem64 = {vm->pci_mem64, X86_PCI_MEM64_SIZE},
+		.io = {X86_PCI_IO, X86_PCI_IO_SIZE},
+		.intx = pci_line,
+		.intx_gsi = pci_gsi,
+		.opaque = vm,
+		.log = &vm->log,
+	};
+
+	vm->env.isa_irq = isa_irq;
+	return pci_bus_create(&vm->pci, &config, err);
+}
+
+int machine_arch_devices(struct vmm *vm, struct vmm_error *err)
+{
+	int ret;
+
+	if ((ret = machine_add_device(vm, "acpi-pm", NULL, &vm->acpi_pm, err)) < 0 ||
+	    (ret = machine_add_device(vm, "rtc-cmos", NULL, NULL, err)) < 0 ||
+	    (ret = machine_add_device(vm, "i8042", NULL, NULL, err)) < 0 ||
+	    (ret = machine_add_device(vm, "pvpanic", NULL, NULL, err)) < 0)
+		return ret;
+	return 0;
+}
+
+static bool has_device(const struct vmm *vm, const char *cls)
+{
+	list_for_each (it, &vm->devices)
+		if (strcmp(list_entry(it, struct machine_device, link)->dev->cls->name, cls) == 0)
+			return true;
+	return false;
+}
+
+static int build_tables(struct vmm *vm, gpa_t *rsdp, struct vmm_error *err)
+{
+	uint32_t apic_ids[256];
+	struct acpi_config config = {
+		.cpus = vm->cpus,
+		.cpu_apic_id = apic_ids,
+		.pci_mem64_base = vm->pci_mem64,
+		.pci_mem64_size = X86_PCI_MEM64_SIZE,
+		.has_com1 = has_device(vm, "isa-serial"),
+		.has_rtc = has_device(vm, "rtc-cmos"),
+		.has_pvpanic = has_device(vm, "pvpanic"),
+		.has_i8042 = has_device(vm, "i8042"),
+	};
+
+	for (unsigned i = 0; i < vm->cpus; i++)
+		apic_ids[i] = i;
+	return acpi_build(&config, vm->memory, rsdp, err);
+}
+
+int machine_arch_load(struct vmm *vm, struct vmm_error *err)
+{
+	struct boot_entry entry;
+	gpa_t rsdp;
+	int ret;
+
+	if ((ret = build_tables(vm, &rsdp, err)) < 0 ||
+	    (ret = boot_load(vm->boot, vm->memory, rsdp, &entry, err)) < 0)
+		return ret;
+	ret = vcpu_boot(vm->vcpus[0], &entry);
+	if (ret < 0)
+		return error_set_errno(err, -ret, "cannot set the registers of the boot vCPU");
+	return 0;
+}
