@@ -150,6 +150,13 @@ struct vmm_option_info {
 VMM_API bool vmm_device_class(unsigned index, struct vmm_device_info *info);
 VMM_API bool vmm_device_option(const char *cls, unsigned index, struct vmm_option_info *info);
 
+/*
+ * Are these options right for that class, before any VM exists? The files that they name are not
+ * looked at. what: how messages name the device ("--disk").
+ */
+VMM_API int vmm_check_device(const char *cls, const char *options, const char *what,
+                             struct vmm_error *err);
+
 /* One finding about the host. consequence: what follows from it, or NULL. */
 enum vmm_check_status { VMM_CHECK_OK, VMM_CHECK_NOTE, VMM_CHECK_BAD };
 typedef void vmm_check_fn(void *opaque, enum vmm_check_status status, const char *topic,

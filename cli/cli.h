@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of the command line share. The command uses the library as any other program
+ * would: vmm.h is the only header of the project that it includes.
+ *
+ * Messages go to standard error, one line each, without stdio: `vmm run` must start fast.
+ */
+#ifndef CLI_CLI_H
+#define CLI_CLI_H
+
+#include <signal.h>
+#include <time.h>
+
+#include <vmm.h>
+
+/*
+ * How the process ends; docs/exit-status.md explains the choice. The guest's own values
+ * (debug-exit) are odd, so these are even but for 1, which every Unix command uses for failure.
+ */
+enum status {
+	GO_ON = -1, /* from functions that would return a status if this were the end */
+	STATUS_OK = 0,
+	STATUS_ERROR = 1,
+	STATUS_USAGE = 2,
+	STATUS_PANIC = 4,
+	STATUS_REBOOT = 6,
+	STATUS_TIMEOUT = 124,
+	STATUS_SIGNAL = 128, /* + the signal's number */
+};
+
+#define CLI_PRINTF(f, a) __attribute__((format(printf, f, a)))
+#define CLI_COUNT(a)     (sizeof(a) / sizeof((a)[0]))
+
+/* ---- message.c ---- */
+
+/* Print "vmm: <sentence>" on standard error. Control characters become '?'. Any thread. */
+void message(const char *fmt, ...) CLI_PRINTF(1, 2);
+
+/* As message, if `level` shows messages of the level `of`. */
+void message_at(enum vmm_log_level level, enum vmm_log_level of, const char *fmt, ...)
+	CLI_PRINTF(3, 4);
+
+/* As message; returns STATUS_USAGE. */
+int usage_error(const char *fmt, ...) CLI_PRINTF(1, 2);
+
+/* A vmm_log_fn: "vmm: <level>: <source>: <line>". Any thread. */
+void message_log(void *opaque, enum vmm_log_level level, const char *source, const char *line);
+
+/* Flush standard output; STATUS_ERROR with a message if what was printed got lost. */
+int finish_output(void);
+
+/* ---- arguments.c: command line options, from a table ---- */
+
+struct cli_option {
+	const char *name;    /* without the dashes; NULL ends the table */
+	char letter;         /* short form, or 0 */
+	const char *metavar; /* what the value is; NULL: takes no value */
+	const char *help;    /* for --help; may have several lines */
+	int id;
+};
+
+struct arguments {
+	const struct cli_option *table;
+	const char *command; /* for "vmm COMMAND --help" in messages */
+	int argc;
+	char **argv;
+	int next;            /* index of the next argument */
+	const char *cluster; /* rest of "-abc", or NULL */
+};
+
+/*
+ * The next option: its id, with *value set (NULL if it takes none); 0 at the end; -1 on an error,
+ * which has been reported. There are no positional arguments.
+ */
+int next_option(struct arguments *args, const char **value);
+
+/* Print the table to standard output, as --help shows it. */
+void print_options(const struct cli_option *table);
+
+/* Set buf to "; did you mean <prefix>X?", or to "" if no name is near. Returns buf. */
+const char *did_you_mean(char *buf, size_t size, const char *word, const char *prefix,
+			 const char *const *names);
+
+/* ---- devices.c ---- */
+
+/* True if there is such a device class; if not, that has been reported. */
+bool device_class_exists(const char *cls);
+
+/*
+ * GO_ON if there is such a device class and the options suit it, else STATUS_USAGE (reported).
+ * what: the option of the command line that asks for it.
+ */
+int check_device(const char *what, const char *cls, const char *options);
+
+/* Print the device classes, or the options of one. */
+void print_device_classes(void);
+void print_device_options(const char *cls);
+
+/* ---- values.c ---- */
+
+/*
+ * Memory is never given back: as argv, it lasts as long as the process. Out of memory ends it.
+ * `allocate` clears.
+ */
+void *allocate(size_t size);
+char *duplicate(const char *text);
+char *format(const char *fmt, ...) CLI_PRINTF(1, 2);
+
+/* Parse the value of one option. Each returns GO_ON or STATUS_USAGE (reported). */
+int set_cpus(struct vmm_config *config, const char *value);
+int set_memory(struct vmm_config *config, const char *value);
+int set_timeout(struct timespec *timeout, const char *value);
+int check_serial(const char *spec);
+int set_log(struct vmm_config *config, const char *value);
+int set_on_reboot(struct vmm_config *config, const char *value);
+
+/* ---- run_options.c ---- */
+
+struct run_device {
+	const char *cls;     /* allocated, or static */
+	const char *options; /* "key=value,…" or NULL */
+};
+
+struct run_options {
+	struct vmm_config config;
+	struct run_device *devices;
+	size_t device_count;
+	const char **initrds;
+	size_t initrd_count;
+	struct timespec timeout;  /* all zero: none */
+	const char *timeout_text; /* as the user wrote it */
+	bool uses_stdin;          /* some device reads standard input */
+};
+
+/* Returns GO_ON if the VM is to run; else the exit status (usage error reported, or help printed).
+ */
+int run_options_parse(struct run_options *options, int argc, char **argv);
+
+/* Print the options of `vmm run`. */
+void run_options_help(void);
+
+/* ---- terminal.c ---- */
+
+/*
+ * Remember the state of standard input, output and error, and put it back should the process die
+ * of a signal. restore_modes: the terminal on standard input will be made raw.
+ */
+void terminal_guard(bool restore_modes);
+
+/* Put the remembered state back. Async-signal-safe; harmless when called again. */
+void terminal_restore(void);
+
+/*
+ * SIGTSTP: restore and stop. After SIGCONT, terminal_continue makes the terminal again what it was
+ * at terminal_note_raw.
+ */
+void terminal_note_raw(void);
+void terminal_suspend(void);
+void terminal_continue(void);
+
+/* ---- commands: each returns the exit status; argv[0] is the command's name ---- */
+
+int command_run(int argc, char **argv);
+int command_check_host(int argc, char **argv);
+int command_help(int argc, char **argv);
+int print_help(const char *topic);
+
+#endif

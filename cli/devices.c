@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the library knows about device classes, for --device help and for messages.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+
+#define MAX_CLASSES 64
+
+static void class_names(const char **names)
+{
+	struct vmm_device_info info;
+	unsigned n = 0;
+
+	while (n < MAX_CLASSES && vmm_device_class(n, &info))
+		names[n++] = info.name;
+	names[n] = NULL;
+}
+
+bool device_class_exists(const char *cls)
+{
+	const char *names[MAX_CLASSES + 1];
+	char hint[128];
+
+	class_names(names);
+	for (unsigned i = 0; names[i]; i++) {
+		if (strcmp(names[i], cls) == 0)
+			return true;
+	}
+	did_you_mean(hint, sizeof(hint), cls, "", names);
+	usage_error("--device %s: there is no such device%s ('vmm run --device help' lists them)",
+		    cls, hint);
+	return false;
+}
+
+int check_device(const char *what, const char *cls, const char *options)
+{
+	struct vmm_error err;
+
+	if (!device_class_exists(cls))
+		return STATUS_USAGE;
+	if (vmm_check_device(cls, options, what, &err) != 0)
+		return usage_error("%s", err.message);
+	return GO_ON;
+}
+
+void print_device_classes(void)
+{
+	struct vmm_device_info info;
+
+	printf("Devices (--device CLASS[,KEY=VALUE]...; --device CLASS,help lists the keys):\n");
+	for (unsigned i = 0; vmm_device_class(i, &info); i++)
+		printf("  %-20s %s\n", info.name, info.help);
+}
+
+/* "readonly=on|off", "path=TEXT": returns the length. */
+static int option_syntax(char *buf, size_t size, const struct vmm_option_info *info)
+{
+	size_t len = (size_t)snprintf(buf, size, "%s=", info->name);
+
+	if (strcmp(info->type, "bool") == 0)
+		return (int)len + snprintf(buf + len, size - len, "on|off");
+	if (!info->choices || !info->choices[0]) {
+		for (const char *p = info->type; *p && len < size - 1; p++)
+			buf[len++] = *p >= 'a' && *p <= 'z' ? (char)(*p - 'a' + 'A') : *p;
+		buf[len] = '\0';
+		return (int)len;
+	}
+	for (unsigned i = 0; info->choices[i] && len < size; i++)
+		len += (size_t)snprintf(buf + len, size - len, "%s%s", i ? "|" : "",
+					info->choices[i]);
+	return (int)len;
+}
+
+void print_device_options(const char *cls)
+{
+	struct vmm_option_info info;
+	char syntax[256];
+
+	printf("Options of %s:\n", cls);
+	for (unsigned i = 0; vmm_device_option(cls, i, &info); i++) {
+		if (option_syntax(syntax, sizeof(syntax), &info) > 34)
+			printf("  %s\n  %-34s", syntax, "");
+		else
+			printf("  %-34s", syntax);
+		printf(" %s", info.help ? info.help : "");
+		if (info.required)
+			printf(" (required)");
+		else if (info.fallback)
+			printf(" (default: %s)", info.fallback);
+		printf("\n");
+	}
+	printf("A comma inside a value is written twice.\n");
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * `vmm help`: the overview, the commands, and the exit statuses.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli.h"
+
+static void help_overview(void)
+{
+	printf("vmm %s: runs Linux virtual machines on KVM\n"
+	       "\n"
+	       "usage: vmm COMMAND [OPTION]...\n"
+	       "\n"
+	       "  run                run a virtual machine\n"
+	       "  check-host         show what this host allows, and what follows from it\n"
+	       "  help [TOPIC]       explain a command, or: exit-status\n"
+	       "  --version          print the version\n"
+	       "\n"
+	       "A first try:  vmm run --kernel bzImage --initrd initrd.img\n"
+	       "The manual:   man vmm\n",
+	       vmm_version());
+}
+
+static void help_run(void)
+{
+	printf("usage: vmm run --kernel PATH [OPTION]...\n"
+	       "\n"
+	       "Runs a virtual machine until its guest powers off. Options may be written --name VALUE\n"
+	       "or --name=VALUE; unless said otherwise, the last one counts.\n"
+	       "\n");
+	run_options_help();
+	printf("\n"
+	       "On the terminal: Ctrl-a x leaves, Ctrl-a h lists what else there is.\n"
+	       "SIGTERM, SIGINT and SIGHUP press the power button; a second one ends the VM.\n"
+	       "'vmm help exit-status' explains how vmm run ends.\n");
+}
+
+static void help_check_host(void)
+{
+	printf("usage: vmm check-host\n"
+	       "\n"
+	       "Examines KVM, io_uring, networking devices and limits as this user finds them. Each\n"
+	       "finding is marked ok, note (works, but something is slower or missing) or bad, and is\n"
+	       "followed by what it means. Ends with status 0 if Linux guests can run here, else 1.\n");
+}
+
+static void help_exit_status(void)
+{
+	printf("vmm run ends with the status\n"
+	       "\n"
+	       "    0   the guest powered off, or the user left with Ctrl-a x\n"
+	       "    1   the VM could not start, or failed; a message says why\n"
+	       "    2   the command line is wrong; a message says where\n"
+	       "    4   the guest's kernel panicked (seen by the device pvpanic)\n"
+	       "    6   the guest rebooted, and --on-reboot is exit\n"
+	       "  124   the time of --timeout was over\n"
+	       "  129, 130, 143\n"
+	       "        ended by a second SIGHUP, SIGINT, SIGTERM\n"
+	       "  odd   the guest wrote the value V to the device debug-exit: (V << 1 | 1) & 255.\n"
+	       "        V from 1 to 62 gives a status that means nothing else\n"
+	       "\n"
+	       "Other commands end with 0, 1 or 2.\n");
+}
+
+static const struct {
+	const char *name;
+	void (*print)(void);
+} topics[] = {
+	{"run", help_run},
+	{"check-host", help_check_host},
+	{"exit-status", help_exit_status},
+	{"help", help_overview},
+};
+
+int print_help(const char *topic)
+{
+	const char *names[CLI_COUNT(topics) + 1];
+	char hint[64];
+
+	if (!topic)
+		topic = "help";
+	for (size_t i = 0; i < CLI_COUNT(topics); i++) {
+		if (strcmp(topics[i].name, topic) == 0) {
+			topics[i].print();
+			return finish_output();
+		}
+		names[i] = topics[i].name;
+	}
+	names[CLI_COUNT(topics)] = NULL;
+	did_you_mean(hint, sizeof(hint), topic, "", names);
+	return usage_error("no help on '%s'%s (there is run, check-host and exit-status)", topic,
+			   hint);
+}
+
+int command_help(int argc, char **argv)
+{
+	if (argc > 2)
+		return usage_error("unexpected argument '%s'; 'vmm help' takes one topic", argv[2]);
+	if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
+		return print_help(NULL);
+	return print_help(argc == 2 ? argv[1] : NULL);
+}

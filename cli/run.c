@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * `vmm run`: start a VM, wait for it, the clock and signals, and turn the outcome into an exit
+ * status.
+ *
+ * SIGTERM, SIGINT and SIGHUP press the power button; a second one ends the VM at once.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "cli.h"
+
+/* How long the VM may take to stop once it was told to, before the process just ends. */
+#define STOP_SECONDS 5
+
+struct run {
+	const struct run_options *options;
+	struct vmm *vm;
+	int signal_fd;
+	int timer_fd;
+	bool button_pressed;
+	int forced; /* exit status that we have decided on, or 0 */
+};
+
+/*
+ * From now on the signals that run.c handles arrive through a descriptor. Until here they simply
+ * end the process: nothing is held yet that would have to be given back.
+ */
+static int open_signals(struct run *run)
+{
+	struct sigaction old;
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTSTP);
+	sigaddset(&set, SIGCONT);
+	/* nohup means it. */
+	if (sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler != SIG_IGN)
+		sigaddset(&set, SIGHUP);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	/* A reader of our output that has gone is an error of that write, not of the guest. */
+	signal(SIGPIPE, SIG_IGN);
+	run->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return run->signal_fd < 0 ? -errno : 0;
+}
+
+static int set_timer(struct run *run, struct timespec delay)
+{
+	struct itimerspec timer = {.it_value = delay};
+
+	if (run->timer_fd < 0)
+		run->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	return run->timer_fd < 0 ? -1 : timerfd_settime(run->timer_fd, 0, &timer, NULL);
+}
+
+/* The VM has not stopped in time, or the user insists. */
+static _Noreturn void end_process(int status)
+{
+	terminal_restore();
+	_exit(status);
+}
+
+static void force_stop(struct run *run, int status)
+{
+	run->forced = status;
+	vmm_stop(run->vm);
+	set_timer(run, (struct timespec){.tv_sec = STOP_SECONDS});
+}
+
+static void end_requested(struct run *run, int sig)
+{
+	struct vmm_error err;
+
+	if (run->forced)
+		end_process(run->forced);
+	if (!run->button_pressed && vmm_powerdown(run->vm, &err) == 0) {
+		run->button_pressed = true;
+		message_at(run->options->config.log_level, VMM_LOG_WARN,
+			   "%s: asked the guest to power off; once more ends it at once",
+			   sig == SIGINT   ? "interrupted"
+			   : sig == SIGHUP ? "hung up"
+					   : "terminated");
+		return;
+	}
+	force_stop(run, STATUS_SIGNAL + sig);
+}
+
+static void handle_signals(struct run *run)
+{
+	struct signalfd_siginfo info;
+
+	while (read(run->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+		switch (info.ssi_signo) {
+		case SIGTSTP:
+			terminal_suspend();
+			break;
+		case SIGCONT:
+			terminal_continue();
+			break;
+		default:
+			end_requested(run, (int)info.ssi_signo);
+			break;
+		}
+	}
+}
+
+static void handle_timer(struct run *run)
+{
+	uint64_t expirations;
+
+	if (read(run->timer_fd, &expirations, sizeof(expirations)) != sizeof(expirations))
+		return;
+	if (run->forced) {
+		message("the VM did not stop within %d seconds", STOP_SECONDS);
+		end_process(run->forced);
+	}
+	message("the guest still ran after %s seconds (--timeout): stopped",
+		run->options->timeout_text);
+	force_stop(run, STATUS_TIMEOUT);
+}
+
+/* Until the VM has stopped. */
+static void wait_for_end(struct run *run)
+{
+	struct pollfd fds[] = {
+		{.fd = vmm_event_fd(run->vm), .events = POLLIN},
+		{.fd = run->signal_fd, .events = POLLIN},
+		{.fd = run->timer_fd, .events = POLLIN},
+	};
+
+	for (;;) {
+		fds[2].fd = run->timer_fd; /* a forced stop may have created it */
+		if (poll(fds, CLI_COUNT(fds), -1) < 0 && errno != EINTR)
+			return;
+		if (fds[0].revents)
+			return;
+		if (fds[1].revents)
+			handle_signals(run);
+		if (fds[2].revents)
+			handle_timer(run);
+	}
+}
+
+static int exit_status(const struct run *run, const struct vmm_result *result)
+{
+	switch (result->kind) {
+	case VMM_EXIT_POWEROFF:
+	case VMM_EXIT_QUIT:
+		return STATUS_OK;
+	case VMM_EXIT_REBOOT:
+		return STATUS_REBOOT;
+	case VMM_EXIT_PANIC:
+		message("the guest's kernel panicked");
+		return STATUS_PANIC;
+	case VMM_EXIT_DEBUG:
+		return (int)((result->value << 1 | 1) & 0xff);
+	case VMM_EXIT_STOPPED:
+		return run->forced ? run->forced : STATUS_ERROR;
+	case VMM_EXIT_ERROR:
+		message("%s", result->error.message);
+		return STATUS_ERROR;
+	case VMM_EXIT_NONE:
+		break;
+	}
+	message("the VM ended for no known reason");
+	return STATUS_ERROR;
+}
+
+static int fail_errno(struct vmm_error *err, const char *what)
+{
+	err->code = errno;
+	snprintf(err->message, sizeof(err->message), "%s: %s", what, strerror(errno));
+	return -err->code;
+}
+
+static int start(struct run *run, struct vmm_error *err)
+{
+	const struct run_options *options = run->options;
+	int r = vmm_create(&run->vm, &options->config, err);
+
+	if (!r && open_signals(run) != 0)
+		r = fail_errno(err, "cannot receive signals");
+	for (size_t i = 0; !r && i < options->device_count; i++)
+		r = vmm_add_device(run->vm, options->devices[i].cls, options->devices[i].options,
+				   err);
+	if (!r)
+		r = vmm_start(run->vm, err);
+	if (!r)
+		terminal_note_raw();
+	return r;
+}
+
+/* The VM is destroyed before anything is reported: the console must give back the terminal. */
+static int start_and_wait(struct run *run)
+{
+	struct vmm_result result = {.kind = VMM_EXIT_ERROR};
+
+	if (start(run, &result.error) == 0) {
+		wait_for_end(run);
+		vmm_wait(run->vm, &result);
+	}
+	vmm_destroy(run->vm);
+	terminal_restore();
+	return exit_status(run, &result);
+}
+
+int command_run(int argc, char **argv)
+{
+	struct run_options options;
+	struct run run = {.options = &options, .signal_fd = -1, .timer_fd = -1};
+	int status = run_options_parse(&options, argc, argv);
+
+	if (status != GO_ON)
+		return status;
+	terminal_guard(options.uses_stdin);
+	if (options.timeout_text && set_timer(&run, options.timeout) != 0) {
+		message("cannot set a timer for --timeout: %s", strerror(errno));
+		return STATUS_ERROR;
+	}
+	return start_and_wait(&run);
+}
