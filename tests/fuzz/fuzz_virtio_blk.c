@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * virtio-blk behind PCI: the fuzzer plays a guest that writes registers, configuration space and
+ * memory as it likes, over a small image in memory. The device lives on from input to input and is
+ * reset in between, as at a reboot.
+ */
+#include <assert.h>
+#include <linux/virtio_blk.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "tests/fuzz/input.h"
+#include "mmio/bus.h"
+#include "pci/pci.h"
+#include "virtio/virtio_blk.h"
+#include "virtio/virtio_classes.h"
+
+#define RAM        UINT64_C(0x40000)
+#define IMAGE      UINT64_C(0x20000)
+#define MAX_OPS    256
+#define QUEUE_SIZE 16u
+
+/* Where the macro operations put things; the fuzzer may write there as well. */
+#define RING    UINT64_C(0x1000)
+#define AVAIL   (RING + 16 * QUEUE_SIZE)
+#define USED    (RING + 0x800)
+#define HEADERS UINT64_C(0x2000)
+
+#define COMMON 0x0000u
+#define NOTIFY 0x3000u
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static struct clock_fake fake_clock;
+static struct device_env env;
+static struct device *dev;
+static struct virtio_pci *vp;
+static uint64_t bar;
+static int image;
+
+static struct irq_line *no_line(void *opaque, unsigned slot, unsigned pin)
+{
+	(void)opaque, (void)slot, (void)pin;
+	return NULL;
+}
+
+static unsigned no_gsi(void *opaque, unsigned slot, unsigned pin)
+{
+	(void)opaque, (void)slot, (void)pin;
+	return 0;
+}
+
+static void must(int rc)
+{
+	assert(!rc);
+	(void)rc;
+}
+
+static void create_env(void)
+{
+	struct pci_bus_config config = {
+		.mem32 = {UINT64_C(0xc0000000), UINT64_C(0x10000000)},
+		.mem64 = {UINT64_C(0x100000000), UINT64_C(0x10000000)},
+		.ecam = {UINT64_C(0xe0000000), UINT64_C(0x100000)},
+		.intx = no_line,
+		.intx_gsi = no_gsi,
+	};
+
+	clock_fake_init(&fake_clock);
+	env.clock = &fake_clock.clock;
+	must(guest_memory_create(&env.memory, NULL));
+	must(guest_memory_add(env.memory, gpa(0), RAM, 0, NULL));
+	must(loop_create(&env.loop, "fuzz", env.clock, NULL));
+	must(bus_create(&env.pio, "pio", 0x10000, NULL));
+	must(bus_create(&env.mmio, "mmio", UINT64_C(1) << 46, NULL));
+	config.pio = env.pio;
+	config.mmio = env.mmio;
+	must(pci_bus_create(&env.pci, &config, NULL));
+}
+
+static void create_device(void)
+{
+	char options[96];
+
+	image = memfd_create("fuzz", MFD_CLOEXEC);
+	assert(image >= 0);
+	must(ftruncate(image, (off_t)IMAGE));
+	snprintf(options, sizeof(options),
+		 "path=/proc/self/fd/%d,engine=threads,queues=2,queue-size=%u", image, QUEUE_SIZE);
+	must(device_create(&dev, &virtio_blk_class.device, NULL, options, &env, NULL));
+	must(virtio_pci_create(&vp, virtio_device(dev), -1, NULL));
+}
+
+static uint32_t config_read(unsigned offset)
+{
+	return pci_config_read(env.pci, virtio_pci_devfn(vp), offset, 4);
+}
+
+/* As a reboot does it. */
+static void reset(void)
+{
+	device_quiesce_wait(dev);
+	pci_bus_reset(env.pci);
+	device_reset(dev);
+	pci_config_write(env.pci, virtio_pci_devfn(vp), PCI_COMMAND, 2,
+			 PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	bar = (config_read(PCI_BASE_ADDRESS_0) & ~0xfu) | (uint64_t)config_read(PCI_BASE_ADDRESS_1)
+								  << 32;
+}
+
+static void settle(void)
+{
+	struct virtio_blk *blk = virtio_blk(virtio_device(dev));
+
+	/* Bounded by what is in flight: nobody rings while we turn. */
+	do {
+		while (loop_turn(env.loop, false))
+			;
+	} while (blk->in_flight && loop_turn(env.loop, true));
+}
+
+static void reg(unsigned offset, unsigned size, uint64_t value)
+{
+	bus_write(env.mmio, bar + COMMON + offset, value, size);
+}
+
+static void poke(uint64_t at, const void *data, size_t len)
+{
+	if (guest_write(env.memory, gpa(at), data, len))
+		return;
+}
+
+/* What a good driver does, so that the fuzzer need not find it out. */
+static void start(struct input *in)
+{
+	const uint64_t features = input_number(in, 4) | UINT64_C(1) << VIRTIO_F_VERSION_1;
+
+	reg(20, 1, 0);
+	settle();
+	reg(20, 1, 3);
+	reg(8, 4, 0);
+	reg(12, 4, (uint32_t)features);
+	reg(8, 4, 1);
+	reg(12, 4, features >> 32);
+	reg(20, 1, 11);
+	reg(22, 2, 0);
+	reg(32, 8, RING);
+	reg(40, 8, AVAIL);
+	reg(48, 8, USED);
+	reg(28, 2, 1);
+	reg(20, 1, 15);
+}
+
+/* A chain of header, data and status in the descriptors from `index` on. */
+static void request(struct input *in)
+{
+	const uint16_t index = input_u8(in) % QUEUE_SIZE, n1 = (index + 1) % QUEUE_SIZE,
+		       n2 = (index + 2) % QUEUE_SIZE;
+	const struct virtio_blk_outhdr h = {.type = input_u8(in), .sector = input_u16(in)};
+	const uint64_t at = HEADERS + 32u * index;
+	const uint16_t data_flags = VRING_DESC_F_NEXT | (input_u8(in) & 3),
+		       last = VRING_DESC_F_WRITE;
+	const struct vring_desc d[3] = {{at, 16, VRING_DESC_F_NEXT, n1},
+					{input_number(in, 3), input_u16(in), data_flags, n2},
+					{at + 16, 1, last, 0}};
+	uint16_t idx = 0;
+
+	poke(at, &h, sizeof(h));
+	poke(RING + 16u * index, &d[0], 16);
+	poke(RING + 16u * n1, &d[1], 16);
+	poke(RING + 16u * n2, &d[2], 16);
+	if (guest_read(env.memory, gpa(AVAIL + 2), &idx, 2))
+		return;
+	poke(AVAIL + 4 + 2u * (idx % QUEUE_SIZE), &index, 2);
+	idx++;
+	poke(AVAIL + 2, &idx, 2);
+	bus_write(env.mmio, bar + NOTIFY, 0, 2);
+}
+
+static void any_register(struct input *in)
+{
+	uint8_t how = input_u8(in);
+	uint64_t value, at = input_u16(in) & 0x3fff;
+	unsigned size = 1u << (how & 3);
+
+	if (how & 4)
+		bus_read(env.mmio, bar + at, size, &value);
+	else
+		bus_write(env.mmio, bar + at, input_number(in, size), size);
+}
+
+static void any_config(struct input *in)
+{
+	unsigned size = 1u << (input_u8(in) % 3), at = input_u8(in) & ~(size - 1);
+
+	pci_config_write(env.pci, virtio_pci_devfn(vp), at, size, (uint32_t)input_number(in, size));
+	pci_config_read(env.pci, virtio_pci_devfn(vp), at, size);
+}
+
+static void any_memory(struct input *in)
+{
+	uint64_t at = input_number(in, 3) & (RAM - 1);
+	uint8_t bytes[64], len = input_u8(in) % sizeof(bytes);
+
+	input_bytes(in, bytes, len);
+	poke(at, bytes, len);
+}
+
+static void step(struct input *in)
+{
+	switch (input_u8(in) % 8) {
+	case 0:
+		start(in);
+		break;
+	case 1:
+		any_register(in);
+		break;
+	case 2:
+		any_memory(in);
+		break;
+	case 3:
+		any_config(in);
+		break;
+	case 4:
+		settle();
+		break;
+	case 5:
+		reset();
+		break;
+	default:
+		request(in);
+		break;
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct input in = {data, size};
+
+	if (!dev) {
+		create_env();
+		create_device();
+	}
+	reset();
+	must(guest_fill(env.memory, gpa(0), 0, RAM));
+	must(ftruncate(image, 0));
+	must(ftruncate(image, (off_t)IMAGE));
+	for (unsigned i = 0; i < MAX_OPS && in.left; i++)
+		step(&in);
+	settle();
+	return 0;
+}

@@ -1,0 +1,412 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# The command line: what it says to bad input, how it ends, and that it leaves nothing behind.
+
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+[ -x "$vmm" ] || bail_out "$vmm is not there: make"
+[ -e "$build/guest/exit.elf" ] || bail_out "$build/guest is not there: make guests"
+exit_elf=$build/guest/exit.elf
+files=$tmp/files
+mkdir "$files"
+
+# patched NAME BYTES: exit.elf with other instructions than `xor eax, eax; out 0xf4, al`.
+patched() {
+	local at
+	at=$(LC_ALL=C grep -aboP '\x31\xc0\xe6\xf4' "$exit_elf" | head -n 1 | cut -d: -f1)
+	cp "$exit_elf" "$files/$1"
+	# shellcheck disable=SC2059 # the bytes are a format
+	printf "$2" | dd of="$files/$1" bs=1 seek="$at" conv=notrunc status=none
+}
+patched idle.elf '\220\220\220\220'
+patched five.elf '\260\005\346\364'
+
+kvm=yes
+{ exec 9<>/dev/kvm; } 2>/dev/null || kvm=
+exec 9>&-
+
+# ---- bad input ----
+
+# What a run may leave nowhere: files (in its folder, the temporary one, and in $files), processes.
+mkdir "$tmp/cwd" "$tmp/tmpdir"
+leftovers() {
+	find "$tmp/cwd" "$tmp/tmpdir" -mindepth 1
+	find "$files" | sort | comm -13 "$tmp/before" -
+	grep -lazs "^VMM_TEST_MARK=$$\$" /proc/[0-9]*/environ
+}
+
+# judge NAME STATUS [TEXT...]: the last run must have ended so, with one line on standard error that
+# has every TEXT, nothing on standard output, and no leftovers.
+judge() {
+	local name=$1 wanted=$2 text left
+	shift 2
+	left=$(leftovers)
+	if [ "$status" != "$wanted" ]; then
+		not_ok "$name" "exit status $status, wanted $wanted" "$messages"
+	elif [ "$(wc -l <"$messages")" != 1 ] || ! grep -q '^vmm: ' "$messages"; then
+		not_ok "$name" 'not one line "vmm: …" on standard error' "$messages"
+	elif [ -s "$console" ]; then
+		not_ok "$name" 'something on standard output' "$console"
+	elif [ -n "$left" ]; then
+		not_ok "$name" "left behind: $left"
+	else
+		for text; do
+			grep -qF -- "$text" "$messages" && continue
+			not_ok "$name" "the message lacks \"$text\"" "$messages"
+			return
+		done
+		ok "$name"
+	fi
+}
+
+# refuses NAME STATUS TEXT... -- COMMAND...
+refuses() {
+	local expected=()
+	while [ "$1" != -- ]; do
+		expected+=("$1")
+		shift
+	done
+	shift
+	find "$files" | sort >"$tmp/before"
+	status=0
+	(cd "$tmp/cwd" && VMM_TEST_MARK=$$ TMPDIR=$tmp/tmpdir \
+		exec timeout -k 5 60 "$@" </dev/null >"$console" 2>"$messages") || status=$?
+	judge "${expected[@]}"
+}
+
+# The same where the VM needs /dev/kvm to come as far as the mistake.
+refuses_with_kvm() {
+	if [ -n "$kvm" ]; then refuses "$@"; else skip "$1" '/dev/kvm cannot be opened'; fi
+}
+
+run=("$vmm" run --kernel "$exit_elf")
+
+refuses 'no command' 2 'help' -- "$vmm"
+refuses 'unknown command' 2 "'rum'" 'did you mean run?' -- "$vmm" rum
+refuses 'unknown option before the command' 2 "'--hlep'" 'did you mean --help?' -- "$vmm" --hlep
+refuses 'unknown help topic' 2 "'exit'" -- "$vmm" help exit
+refuses 'check-host takes no argument' 2 "'x'" -- "$vmm" check-host x
+refuses 'unknown option' 2 '--kernal' 'did you mean --kernel?' -- "$vmm" run --kernal=x
+refuses 'unknown option that resembles none' 2 '--frobnicate' '--help' -- "${run[@]}" --frobnicate
+refuses 'unknown short option' 2 '-z' -- "${run[@]}" -z
+refuses 'a long option with one dash' 2 '-kernel' 'did you mean --kernel?' -- "$vmm" run -kernel x
+refuses 'an argument that is no option' 2 "'bzImage'" -- "${run[@]}" bzImage
+refuses 'an option without its value' 2 '--initrd needs a value' -- "${run[@]}" --initrd
+refuses 'an option in place of a value' 2 '--initrd needs a value' -- "${run[@]}" --initrd --quiet
+refuses 'a value where none belongs' 2 '--quiet' "'yes'" -- "${run[@]}" --quiet=yes
+refuses 'no kernel' 2 '--kernel' -- "$vmm" run
+for n in 0 -1 256 10000 99999999999999999999 two 1.5 ''; do
+	refuses "--cpus '$n'" 2 '--cpus' "$n" '1 to 255' -- "${run[@]}" "--cpus=$n"
+done
+refuses '--memory without a unit' 2 '512' 'did you mean 512M?' -- "${run[@]}" --memory 512
+refuses '--memory below the least' 2 '--memory 8M' '16M' -- "${run[@]}" --memory 8M
+refuses '--memory that is no size' 2 '--memory lots' '512M' -- "${run[@]}" --memory lots
+refuses '--memory beyond 64 bits' 2 '--memory 99999999T' -- "${run[@]}" --memory 99999999T
+refuses '--memory with an unknown key' 2 "'hugepage'" 'did you mean hugepages?' 'prealloc' -- \
+	"${run[@]}" --memory 64M,hugepage=on
+refuses '--memory with a bad switch' 2 'prealloc=maybe' 'on' -- "${run[@]}" -m 64M,prealloc=maybe
+refuses '--memory, more than the host has' 1 '104857600' 'host' -- "${run[@]}" --memory 100T
+refuses '--serial' 2 'stdoi' 'did you mean stdio?' 'unix:PATH' -- "${run[@]}" --serial stdoi
+refuses '--log' 2 'loud' 'error, warn, info or debug' -- "${run[@]}" --log loud
+refuses '--on-reboot' 2 'rest' 'did you mean reset?' -- "${run[@]}" --on-reboot rest
+for n in 0 -5 soon 1s 0.0; do
+	refuses "--timeout $n" 2 "--timeout $n" 'seconds' -- "${run[@]}" "--timeout=$n"
+done
+refuses 'unknown device' 2 'virtio-blok' 'did you mean virtio-blk?' -- "${run[@]}" --device virtio-blok
+refuses 'no device' 2 '--device' -- "${run[@]}" --device ''
+refuses 'unknown option of a device' 2 '"pth"' '"path"' 'readonly' -- \
+	"${run[@]}" --device virtio-blk,pth=x
+refuses 'unknown option of a disk' 2 '--disk' '"cach"' '"cache"' -- "${run[@]}" --disk x,cach=none
+refuses 'bad value of a disk' 2 'cache=nine' '"none"' 'writethrough' -- "${run[@]}" --disk x,cache=nine
+refuses 'disk without a path' 2 '--disk' 'path' -- "${run[@]}" --disk readonly=on
+refuses 'disk with nothing' 2 '--disk' -- "${run[@]}" --disk ''
+
+refuses 'missing kernel' 1 "$files/none" 'No such file' -- "$vmm" run --kernel "$files/none"
+refuses 'a directory as kernel' 1 "$files" -- "$vmm" run --kernel "$files"
+: >"$files/empty"
+refuses 'an empty kernel' 1 "$files/empty" -- "$vmm" run --kernel "$files/empty"
+head -c 100000 /dev/urandom >"$files/noise"
+refuses 'a kernel that is none' 1 "$files/noise" -- "$vmm" run --kernel "$files/noise"
+head -c 200 "$exit_elf" >"$files/short.elf"
+refuses 'a truncated vmlinux' 1 "$files/short.elf" -- "$vmm" run --kernel "$files/short.elf"
+
+# A bzImage (boot protocol 2.15) whose header promises 1 MiB, of which the first 3000 bytes are there.
+truncate -s 3000 "$files/short.bz"
+put() {
+	# shellcheck disable=SC2059 # the bytes are a format
+	printf "$2" | dd of="$files/short.bz" bs=1 seek=$(($1)) conv=notrunc status=none
+}
+put 0x1f1 '\003'                  # setup_sects
+put 0x1f4 '\000\000\001\000'      # syssize, in paragraphs
+put 0x1fe '\125\252\353\146HdrS\017\002'
+put 0x211 '\001'                  # loadflags: loaded high
+put 0x230 '\000\000\040\000\001\025\003\000' # alignment, relocatable, 64-bit entry
+put 0x238 '\377\007\000\000'      # cmdline_size
+put 0x248 '\000\002\000\000\000\000\010\000' # payload
+put 0x258 '\000\000\000\001\000\000\000\000\000\000\000\001' # pref_address, init_size
+refuses 'a truncated bzImage' 1 "$files/short.bz" -- "$vmm" run --kernel "$files/short.bz"
+
+refuses 'missing initrd' 1 "$files/none" 'No such file' -- "${run[@]}" --initrd "$files/none"
+truncate -s 40M "$files/big"
+refuses 'an initrd that does not fit' 1 -- "${run[@]}" --memory 32M --initrd "$files/big"
+refuses 'a command line that is too long' 1 -- "${run[@]}" --append "$(printf '%0100000d' 0)"
+
+refuses_with_kvm 'missing disk' 1 "$files/none" 'No such file' -- "${run[@]}" --disk "$files/none"
+refuses_with_kvm 'a directory as disk' 1 "$files" 'directory' -- "${run[@]}" --disk "$files"
+truncate -s 1000 "$files/odd.img"
+refuses_with_kvm 'a disk of 1000 bytes' 1 "$files/odd.img" '1000' -- "${run[@]}" --disk "$files/odd.img"
+refuses_with_kvm 'an empty disk' 1 "$files/empty" -- "${run[@]}" --disk "$files/empty"
+refuses_with_kvm 'file:PATH in a folder that is not there' 1 "$files/none/x" -- \
+	"${run[@]}" --serial "file:$files/none/x"
+refuses_with_kvm 'a socket that was made is removed again' 1 "$files/none" -- \
+	"${run[@]}" --device "isa-serial,chardev=unix:$files/socket" --disk "$files/none"
+
+# ---- /dev/kvm ----
+
+# in_dev COMMANDS ARGUMENT...: runs the arguments with a /dev of their own, as COMMANDS prepare it.
+own=(unshare -m)
+[ "$(id -u)" = 0 ] || own=(unshare -rm)
+in_dev() {
+	local prepare=$1
+	shift
+	"${own[@]}" sh -c "mount -t tmpfs -o mode=755 none /dev && : >/dev/null && $prepare
+		exec \"\$@\"" sh "$@"
+}
+if in_dev : true 2>/dev/null; then
+	refuses 'no /dev/kvm' 1 '/dev/kvm' 'kvm_' -- "${own[@]}" sh -c \
+		'mount -t tmpfs none /dev && : >/dev/null && exec "$@"' sh "${run[@]}" --serial none
+	in_dev : "$vmm" check-host >"$console" 2>"$messages"
+	status=$?
+	if [ "$status" = 1 ] && grep -q '^bad  *KVM ' "$console" && grep -q '^ok  *memory' "$console"; then
+		ok 'check-host without /dev/kvm'
+	else
+		not_ok 'check-host without /dev/kvm' "exit status $status" "$console" "$messages"
+	fi
+else
+	skip 'no /dev/kvm' 'no mount namespaces here'
+fi
+
+# As an ordinary user, where the device is root's. The command is copied to where that user may read.
+public=$(mktemp -d /tmp/vmm-test-public.XXXXXX)
+trap 'clean_up; rm -rf "$public"' EXIT
+cp "$vmm" "$exit_elf" "$public"
+chmod -R a+rX "$public"
+closed='mknod -m 600 /dev/kvm c 10 232 && '
+if [ "$(id -u)" = 0 ] && in_dev "$closed" "$vmm" --version >/dev/null 2>&1; then
+	refuses 'no permission for /dev/kvm' 1 'permission' '/dev/kvm' 'group' -- \
+		unshare -m sh -c "mount -t tmpfs -o mode=755 none /dev && $closed exec \"\$@\"" sh \
+		setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all \
+		"$public/vmm" run --kernel "$public/exit.elf" --serial none
+else
+	skip 'no permission for /dev/kvm' 'only root can set this up'
+fi
+
+# ---- help, manual, completion ----
+
+# shows NAME FILE WORD...: FILE has every word.
+shows() {
+	local name=$1 file=$2 word
+	shift 2
+	for word; do
+		grep -qF -- "$word" "$file" && continue
+		not_ok "$name" "$word is missing"
+		return
+	done
+	ok "$name"
+}
+
+"$vmm" run --help >"$console" 2>"$messages" </dev/null
+mapfile -t options < <(sed -nE 's/^  (-., |    )--([a-z-]+).*/--\2/p' "$console")
+if [ "${#options[@]}" -ge 14 ]; then ok 'run --help'; else not_ok 'run --help' 'too few options' "$console"; fi
+shows 'every option is in the completion' "$repo/cli/vmm.bash-completion" "${options[@]}"
+# In mdoc, `--name` is written `Fl Fl name`.
+shows 'every option is in the manual page' "$repo/cli/vmm.1" "${options[@]/#--/Fl Fl }"
+mapfile -t classes < <("$vmm" run --device help | sed -nE 's/^  ([a-z0-9-]+) .*/\1/p')
+keys=()
+for class in "${classes[@]}"; do
+	mapfile -t -O "${#keys[@]}" keys < <("$vmm" run --device "$class,help" | sed -nE 's/^  ([a-z-]+)=.*/Cm \1/p')
+done
+shows 'every device and its options are in the manual page' "$repo/cli/vmm.1" \
+	"${classes[@]/#/It Cm }" "${keys[@]}"
+for topic in run check-host exit-status; do
+	if "$vmm" help "$topic" >"$console" 2>"$messages" && [ -s "$console" ] && [ ! -s "$messages" ]; then
+		ok "help $topic"
+	else
+		not_ok "help $topic" "exit status $?" "$messages"
+	fi
+done
+if [ "$("$vmm" --version)" = "vmm $(sed -n 's/.*define VMM_VERSION "\(.*\)"/\1/p' "$repo/include/vmm.h")" ]; then
+	ok '--version'
+else
+	not_ok '--version' "$("$vmm" --version)"
+fi
+if [ -w /dev/full ]; then
+	status=0
+	"$vmm" help >/dev/full 2>"$messages" || status=$?
+	if [ "$status" = 1 ] && grep -q 'standard output' "$messages"; then
+		ok 'output that is lost is an error'
+	else
+		not_ok 'output that is lost is an error' "exit status $status" "$messages"
+	fi
+else
+	skip 'output that is lost is an error' 'no /dev/full'
+fi
+if command -v mandoc >/dev/null; then
+	if mandoc -Tlint -Wwarning "$repo/cli/vmm.1" >"$messages" 2>&1; then
+		ok 'the manual page is clean'
+	else
+		not_ok 'the manual page is clean' 'mandoc -Tlint complains' "$messages"
+	fi
+elif command -v groff >/dev/null; then
+	groff -ww -mdoc -Tutf8 "$repo/cli/vmm.1" 2>"$messages" >/dev/null
+	if [ -s "$messages" ]; then
+		not_ok 'the manual page is clean' 'groff complains' "$messages"
+	else
+		ok 'the manual page is clean'
+	fi
+else
+	skip 'the manual page is clean' 'neither mandoc nor groff here'
+fi
+
+status=0
+"$vmm" check-host >"$console" 2>"$messages" || status=$?
+bad=0
+! grep -q '^bad' "$console" || bad=1
+if [ "$status" = "$bad" ] && grep -q 'KVM' "$console" && grep -q 'io_uring' "$console"; then
+	ok 'check-host'
+else
+	not_ok 'check-host' "exit status $status" "$console" "$messages"
+fi
+
+# ---- how it ends ----
+
+if [ -z "$kvm" ]; then
+	skip 'exit statuses, signals and the terminal' '/dev/kvm cannot be opened'
+	finish
+fi
+
+idle=("$vmm" run --kernel "$files/idle.elf" --memory 32M)
+five=("$vmm" run --kernel "$files/five.elf" --memory 32M --serial none)
+
+ends() { # NAME STATUS: judges $status
+	if [ "$status" = "$2" ]; then ok "$1"; else not_ok "$1" "exit status $status, wanted $2" "$messages"; fi
+}
+
+# wait_for COMMAND...: until it succeeds, for 30 s at most.
+wait_for() {
+	local tries=0
+	until "$@"; do
+		tries=$((tries + 1))
+		[ "$tries" -lt 3000 ] || return 1
+		sleep 0.01
+	done
+}
+
+status=0
+timeout 60 "${five[@]}" --device debug-exit >"$console" 2>"$messages" </dev/null || status=$?
+ends 'debug-exit: 5 gives 11' 11
+
+find "$files" | sort >"$tmp/before"
+status=0
+timeout 60 "${idle[@]}" --serial none --timeout 0.2 >"$console" 2>"$messages" </dev/null || status=$?
+judge '--timeout' 124 '0.2' '--timeout'
+
+# The guest takes no notice of its power button. The first signal is announced, the second ends.
+for signal in TERM:143 INT:130 HUP:129; do
+	find "$files" | sort >"$tmp/before"
+	"${idle[@]}" --serial "unix:$files/socket" >"$console" 2>"$messages" </dev/null &
+	pids=($!)
+	wait_for test -S "$files/socket"
+	# The socket is there a moment before signals have their meaning; until then one ends all.
+	wait_for grep -qs "^SigBlk:.*[1-9a-f]" "/proc/${pids[0]}/status"
+	kill -"${signal%:*}" "${pids[0]}"
+	wait_for grep -q 'once more' "$messages" || :
+	kill -"${signal%:*}" "${pids[0]}" 2>/dev/null
+	status=0
+	wait "${pids[0]}" || status=$?
+	judge "SIG${signal%:*} twice" "${signal#*:}" 'power off'
+	pids=()
+done
+
+# A disk that another VM uses, for as long as that runs.
+truncate -s 1M "$files/disk.img"
+"${idle[@]}" --serial "unix:$files/socket" --disk "$files/disk.img" >"$tmp/other" 2>&1 </dev/null &
+pids=($!)
+if wait_for test -S "$files/socket"; then
+	refuses 'a disk that another VM uses' 1 "$files/disk.img" 'locked' -- \
+		"${run[@]}" --serial none --disk "$files/disk.img"
+	refuses 'the same, only for reading' 1 "$files/disk.img" 'locked' -- \
+		"${run[@]}" --serial none --disk "$files/disk.img,readonly=on"
+else
+	not_ok 'a disk that another VM uses' 'the first VM does not start' "$tmp/other"
+fi
+kill -KILL "${pids[0]}"
+wait "${pids[0]}" 2>/dev/null
+pids=()
+rm -f "$files/socket"
+status=0
+timeout 60 "${five[@]}" --device debug-exit --disk "$files/disk.img" \
+	>"$console" 2>"$messages" </dev/null || status=$?
+ends 'the disk is free once that VM is gone' 11
+
+# Descriptors 0 to 2 closed: nothing else may take their numbers.
+status=0
+timeout 60 "${idle[@]}" --timeout 0.2 <&- >&- 2>&- || status=$?
+ends 'standard descriptors closed' 124
+
+# ---- the terminal ----
+
+# On a terminal: starts a VM, waits until it has made the terminal raw, does $2 with the process $pid,
+# and prints its status and whether the modes are what they were.
+cat >"$tmp/on-terminal" <<'END'
+exec 3<&0
+before=$(stty -g)
+{
+	tries=0
+	until stty -a <&3 | grep -q -- -icanon || [ "$tries" = 1000 ]; do
+		tries=$((tries + 1))
+		sleep 0.01
+	done
+	pid=$(cat "$1/pid")
+	eval "$2"
+} &
+sh -c 'echo $$ >"$1/pid"; shift; exec "$@"' sh "$1" "$3" run --kernel "$4" --memory 32M
+echo "status $?"
+[ "$(stty -g)" != "$before" ] || echo restored
+END
+
+# on_terminal NAME STATUS ACTION
+on_terminal() {
+	mkfifo "$tmp/keys"
+	exec 8<>"$tmp/keys"
+	timeout -k 5 60 script -qec "sh '$tmp/on-terminal' '$tmp' '$3' '$vmm' '$files/idle.elf'" /dev/null \
+		<&8 >"$console" 2>&1
+	exec 8>&-
+	rm "$tmp/keys"
+	if grep -q "^status $2" "$console" && grep -q '^restored' "$console"; then
+		ok "$1"
+	else
+		not_ok "$1" "wanted status $2, and the terminal's modes restored" "$console"
+	fi
+}
+
+if ! command -v script >/dev/null; then
+	skip 'the terminal is restored' 'script(1) is missing'
+	finish
+fi
+export tmp
+ulimit -c 0
+# shellcheck disable=SC2016 # $pid is for the script
+{
+	on_terminal 'Ctrl-a x leaves, and the terminal is restored' 0 'printf "\001x" >"$1/keys"'
+	for signal in SEGV:139 ABRT:134 BUS:135 QUIT:131; do
+		on_terminal "the terminal is restored after SIG${signal%:*}" "${signal#*:}" \
+			"kill -${signal%:*} \$pid"
+	done
+	on_terminal 'the terminal is restored after SIGTERM twice' 143 \
+		'kill -TERM $pid; while kill -TERM $pid 2>/dev/null; do sleep 0.1; done'
+}
+
+finish

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The driver's side of virtio over plain memory, for tests: rings, negotiation, doorbells.
+ *
+ * It does what a driver does and, where a test asks for it, what a driver must not do. It reaches
+ * the device through the functions that transports call, or through the BAR of its PCI function.
+ */
+#ifndef SUPPORT_VIRTIO_DRIVER_H
+#define SUPPORT_VIRTIO_DRIVER_H
+
+#include "tests/unit/support/fake_env.h"
+#include "virtio/virtio.h"
+
+#define DRIVER_QUEUES 8
+
+/* ---- a split ring ---- */
+
+struct driver_ring {
+	struct guest_memory *memory;
+	struct virtq_layout layout;
+	uint16_t avail_idx; /* as last written */
+	uint16_t used_seen;
+	uint16_t free_count;
+	uint16_t free_head;
+	uint16_t next[VIRTQ_MAX_SIZE]; /* free list, and links of chains in flight */
+	uint16_t count[VIRTQ_MAX_SIZE];
+};
+
+struct driver_buffer {
+	gpa_t addr;
+	uint32_t len;
+	bool writable;
+};
+
+/* Bytes that the three parts of a ring need, at a multiple of 16. */
+uint64_t driver_ring_bytes(uint16_t size);
+/* Lay the parts out one after the other from `at` on, zeroed. */
+void driver_ring_init(struct driver_ring *ring, struct guest_memory *memory, gpa_t at,
+		      uint16_t size);
+
+/* Write one descriptor as it is, whatever it says. */
+void driver_ring_desc(struct driver_ring *ring, uint16_t index, uint64_t addr, uint32_t len,
+		      unsigned flags, uint16_t next);
+/* The same in an indirect table. */
+void driver_table_desc(struct guest_memory *memory, gpa_t table, uint16_t index, uint64_t addr,
+		       uint32_t len, unsigned flags, uint16_t next);
+/* Put a head into the available ring and publish it. */
+void driver_ring_offer(struct driver_ring *ring, uint16_t head);
+/* Set the available index without putting anything there. */
+void driver_ring_set_avail(struct driver_ring *ring, uint16_t idx);
+
+/* Make a chain out of free descriptors and offer it. Returns its head. */
+uint16_t driver_ring_add(struct driver_ring *ring, const struct driver_buffer *buffers, unsigned n);
+/* The same through an indirect table at `table`. */
+uint16_t driver_ring_add_indirect(struct driver_ring *ring, gpa_t table,
+				  const struct driver_buffer *buffers, unsigned n);
+/* Take the next used element. False: none. */
+bool driver_ring_used(struct driver_ring *ring, uint32_t *id, uint32_t *len);
+
+uint16_t driver_ring_used_idx(const struct driver_ring *ring);
+void driver_ring_set_avail_flags(struct driver_ring *ring, uint16_t flags);
+void driver_ring_set_used_event(struct driver_ring *ring, uint16_t idx);
+uint16_t driver_ring_used_flags(const struct driver_ring *ring);
+uint16_t driver_ring_avail_event(const struct driver_ring *ring);
+
+/* ---- a driver ---- */
+
+struct virtio_driver;
+
+struct virtio_driver_ops {
+	uint8_t (*get_status)(struct virtio_driver *d);
+	void (*set_status)(struct virtio_driver *d, uint8_t status);
+	uint64_t (*get_features)(struct virtio_driver *d);
+	void (*set_features)(struct virtio_driver *d, uint64_t features);
+	uint16_t (*queue_size)(struct virtio_driver *d, unsigned queue);
+	void (*setup_queue)(struct virtio_driver *d, unsigned queue,
+			    const struct virtq_layout *layout);
+	void (*ring)(struct virtio_driver *d, unsigned queue);
+	void (*read_config)(struct virtio_driver *d, unsigned offset, void *buf, unsigned len);
+	void (*write_config)(struct virtio_driver *d, unsigned offset, const void *buf,
+			     unsigned len);
+};
+
+struct virtio_driver {
+	const struct virtio_driver_ops *ops;
+	struct fake_env *fake;
+	struct guest_memory *memory;
+	struct virtio_device *vd;
+	gpa_t next; /* bump allocator for rings and buffers */
+	uint64_t features;
+	struct driver_ring rings[DRIVER_QUEUES];
+	/* Direct only: what the device told its transport. */
+	struct virtio_transport transport;
+	unsigned queue_interrupts[DRIVER_QUEUES], config_interrupts, resets;
+	/* PCI only. */
+	unsigned devfn;
+	uint64_t bar, common, notify, isr, device;
+	uint32_t notify_multiplier;
+	bool register_doorbells; /* ring by register write even where a doorbell is attached */
+};
+
+/* Guest memory from `heap` on is the driver's. */
+void virtio_driver_init(struct virtio_driver *d, struct fake_env *fake, struct virtio_device *vd,
+			gpa_t heap);
+/* Finds the structures by the function's capabilities and enables memory and bus master. */
+void virtio_driver_init_pci(struct virtio_driver *d, struct fake_env *fake,
+			    struct virtio_device *vd, unsigned devfn, gpa_t heap);
+
+gpa_t virtio_driver_alloc(struct virtio_driver *d, uint64_t bytes);
+
+/* Status 0, and wait until it reads 0. */
+void virtio_driver_reset(struct virtio_driver *d);
+/* ACKNOWLEDGE, DRIVER, features (VERSION_1 is added), FEATURES_OK. False: refused. */
+bool virtio_driver_negotiate(struct virtio_driver *d, uint64_t features);
+/* Lay out a ring and enable it. size 0: the device's. */
+void virtio_driver_queue(struct virtio_driver *d, unsigned queue, uint16_t size);
+void virtio_driver_ok(struct virtio_driver *d);
+/* All of it: reset, negotiate, `queues` queues of the device's size, DRIVER_OK, settled. */
+void virtio_driver_start(struct virtio_driver *d, uint64_t features, unsigned queues);
+
+void virtio_driver_kick(struct virtio_driver *d, unsigned queue);
+/* Turn the loop until a chain comes back; returns its used length. *head may be NULL. */
+uint32_t virtio_driver_wait(struct virtio_driver *d, unsigned queue, uint32_t *head);
+/* Whether DEVICE_NEEDS_RESET is set, after the loop has settled. */
+bool virtio_driver_broken(struct virtio_driver *d);
+
+void driver_write(struct guest_memory *memory, gpa_t at, const void *data, size_t len);
+void driver_read(const struct guest_memory *memory, gpa_t at, void *data, size_t len);
+
+#endif

@@ -1,0 +1,732 @@
+/* SPDX-License-Identifier: MIT */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "console/chardev.h"
+#include "tests/unit/support/fake_env.h"
+
+/* A front end that remembers. */
+struct front {
+	char input[8192];
+	size_t len;
+	size_t room; /* takes so much more */
+	unsigned writable, connects, disconnects, quits, breaks;
+	bool connected;
+};
+
+static struct fake_env fake;
+static struct front front;
+static struct chardev *cd;
+static char directory[] = "/tmp/test-chardev-XXXXXX";
+static char path[64];
+
+static size_t front_input(void *opaque, const uint8_t *data, size_t len)
+{
+	struct front *f = opaque;
+
+	len = MIN(len, sizeof(f->input) - 1 - f->len);
+	len = MIN(len, f->room);
+	memcpy(f->input + f->len, data, len);
+	f->len += len;
+	f->input[f->len] = '\0';
+	f->room -= len;
+	return len;
+}
+
+static void front_writable(void *opaque)
+{
+	((struct front *)opaque)->writable++;
+}
+
+static void front_connected(void *opaque, bool connected)
+{
+	struct front *f = opaque;
+
+	f->connected = connected;
+	if (connected)
+		f->connects++;
+	else
+		f->disconnects++;
+}
+
+static void front_quit(void *opaque)
+{
+	((struct front *)opaque)->quits++;
+}
+
+static void front_break(void *opaque)
+{
+	((struct front *)opaque)->breaks++;
+}
+
+static const struct chardev_frontend frontend = {
+	.input = front_input,
+	.writable = front_writable,
+	.connected = front_connected,
+	.quit = front_quit,
+	.send_break = front_break,
+};
+
+static void setup(void)
+{
+	cr_assert_not_null(mkdtemp(directory));
+	snprintf(path, sizeof(path), "%s/end", directory);
+	fake_env_init(&fake, 0);
+	front.room = SIZE_MAX;
+}
+
+static void teardown(void)
+{
+	chardev_destroy(cd);
+	fake_env_fini(&fake);
+	unlink(path);
+	rmdir(directory);
+}
+
+TestSuite(chardev, .init = setup, .fini = teardown, .timeout = 30);
+
+static void settle(void)
+{
+	fake_env_settle(&fake);
+}
+
+static void open_spec(const char *spec)
+{
+	struct vmm_error err = {0};
+
+	cr_assert_eq(chardev_create(&cd, spec, "--serial", fake.env.loop, &fake.log, &err), 0, "%s",
+		     err.message);
+	chardev_attach(cd, &frontend, &front);
+	settle();
+}
+
+static void open_at(const char *format)
+{
+	char spec[128];
+
+	snprintf(spec, sizeof(spec), format, path);
+	open_spec(spec);
+}
+
+static void expect_refused(const char *spec, int code, const char *sentence)
+{
+	struct vmm_error err = {0};
+
+	cr_expect_eq(chardev_create(&cd, spec, "--serial", fake.env.loop, &fake.log, &err), code);
+	cr_expect(strstr(err.message, sentence), "%s", err.message);
+	cr_expect(strstr(err.message, "--serial: "), "%s", err.message);
+}
+
+static size_t put(const char *text)
+{
+	const size_t n = chardev_write(cd, (const uint8_t *)text, strlen(text));
+
+	settle();
+	return n;
+}
+
+/* The next thing that can be read from fd. */
+static const char *get(int fd)
+{
+	static char text[1024];
+	const ssize_t n = read(fd, text, sizeof(text) - 1);
+
+	text[n > 0 ? n : 0] = '\0';
+	return text;
+}
+
+static void say(int fd, const char *text)
+{
+	cr_assert_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	settle();
+}
+
+/* What goes through a terminal arrives in its own time. */
+#define until(condition)                                \
+	do {                                            \
+		while (!(condition))                    \
+			loop_turn(fake.env.loop, true); \
+	} while (0)
+
+/* Write until no more is accepted; returns how much was. */
+static size_t fill(void)
+{
+	static uint8_t block[4096];
+	size_t total = 0, n;
+
+	do {
+		n = chardev_write(cd, block, sizeof(block));
+		total += n;
+		settle();
+		cr_assert(total < 100 * MIB, "it is never full");
+	} while (n == sizeof(block));
+	return total;
+}
+
+/* Specs. */
+
+Test(chardev, specs_that_are_wrong_get_a_sentence)
+{
+	expect_refused("stdoi", -EINVAL, "did you mean stdio?");
+	expect_refused("", -EINVAL, "not stdio, pty");
+	expect_refused("none,x", -EINVAL, "not stdio, pty");
+	expect_refused("unix:", -EINVAL, "needs a path");
+	expect_refused("file", -EINVAL, "needs a path");
+	expect_refused("stdio,wait=x", -EINVAL, "wait-for");
+	expect_refused("file:/nonexistent/x", -ENOENT, "/nonexistent/x");
+}
+
+Test(chardev, none_takes_everything)
+{
+	open_spec("none");
+	cr_expect_eq(put("gone"), 4u);
+	cr_expect_str_eq(chardev_describe(cd), "none");
+	cr_expect_eq(front.connects + front.writable, 0u);
+}
+
+Test(chardev, file_is_truncated_and_written)
+{
+	char text[32] = "";
+	FILE *f = fopen(path, "w");
+
+	fputs("something older and longer", f);
+	fclose(f);
+	open_at("file:%s");
+	put("hello ");
+	chardev_write(cd, (const uint8_t *)"world", 5);
+	chardev_destroy(cd); /* writes what is left */
+	cd = NULL;
+	f = fopen(path, "r");
+	cr_assert_not_null(f);
+	cr_expect_eq(fread(text, 1, sizeof(text), f), 11u);
+	cr_expect_str_eq(text, "hello world");
+	fclose(f);
+}
+
+/* unix */
+
+static int dial(void)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	cr_assert_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	settle();
+	return fd;
+}
+
+Test(chardev, a_client_comes_and_goes_and_comes_back)
+{
+	int client;
+
+	open_at("unix:%s");
+	cr_expect(strstr(fake.last_log, "listening on unix:"), "%s", fake.last_log);
+	cr_expect_eq(put("nobody listens"), 14u);
+	cr_expect_eq(front.connects, 0u);
+
+	client = dial();
+	cr_expect(front.connected);
+	put("hello");
+	cr_expect_str_eq(get(client), "hello");
+	say(client, "hi");
+	cr_expect_str_eq(front.input, "hi");
+	close(client);
+	settle();
+	cr_expect_not(front.connected);
+
+	client = dial();
+	cr_expect_eq(front.connects, 2u);
+	put("again");
+	cr_expect_str_eq(get(client), "again", "nothing of what nobody heard");
+	close(client);
+}
+
+Test(chardev, a_second_client_is_refused)
+{
+	int first, second;
+
+	open_at("unix:%s");
+	first = dial();
+	second = dial();
+	cr_expect_eq(read(second, path, 1), 0, "closed at once");
+	cr_expect_eq(front.connects, 1u);
+	put("still here");
+	cr_expect_str_eq(get(first), "still here");
+	close(first);
+	close(second);
+}
+
+Test(chardev, the_socket_file_goes_with_the_server)
+{
+	open_at("unix:%s");
+	cr_expect_eq(access(path, F_OK), 0);
+	chardev_destroy(cd);
+	cd = NULL;
+	cr_expect_eq(access(path, F_OK), -1);
+}
+
+Test(chardev, a_stale_socket_file_is_replaced_and_a_live_one_is_not)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	char spec[128];
+	FILE *f;
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	snprintf(spec, sizeof(spec), "unix:%s", path);
+	cr_assert_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	cr_assert_eq(listen(fd, 1), 0);
+	expect_refused(spec, -EADDRINUSE, "in use");
+	close(fd);
+	open_spec(spec);
+	close(dial());
+	chardev_destroy(cd);
+	cd = NULL;
+
+	f = fopen(path, "w"); /* a file that is no socket is somebody's */
+	fclose(f);
+	expect_refused(spec, -EADDRINUSE, "in use");
+	cr_expect_eq(access(path, F_OK), 0);
+}
+
+Test(chardev, a_path_that_is_too_long_is_named)
+{
+	char spec[256] = "unix:/tmp/";
+
+	memset(spec + strlen(spec), 'x', 150);
+	expect_refused(spec, -ENAMETOOLONG, "155 characters, the system allows 107");
+}
+
+Test(chardev, a_client_that_only_stops_sending_still_gets_output)
+{
+	int client;
+
+	open_at("unix:%s");
+	client = dial();
+	say(client, "command");
+	shutdown(client, SHUT_WR);
+	settle();
+	cr_expect(front.connected);
+	cr_expect_str_eq(front.input, "command");
+	put("answer");
+	cr_expect_str_eq(get(client), "answer");
+	close(client);
+	settle();
+	cr_expect_not(front.connected);
+}
+
+Test(chardev, input_waits_while_the_front_end_takes_none)
+{
+	char block[1000];
+	size_t sent = 0;
+	int client;
+
+	open_at("unix:%s");
+	client = dial();
+	front.room = 10;
+	memset(block, 'b', sizeof(block));
+	fcntl(client, F_SETFL, O_NONBLOCK);
+	for (unsigned i = 0; i < 7; i++) {
+		sent += (size_t)write(client, block, sizeof(block));
+		settle();
+	}
+	cr_expect_eq(front.len, 10u);
+	front.room = 100;
+	settle();
+	cr_expect_eq(front.len, 10u, "not before it says so");
+	chardev_input_ready(cd);
+	cr_expect_eq(front.len, 10u, "not from within the call");
+	settle();
+	cr_expect_eq(front.len, 110u);
+
+	/* What the client sent before it went arrives as well. */
+	close(client);
+	settle();
+	front.room = SIZE_MAX;
+	chardev_input_ready(cd);
+	settle();
+	cr_expect_eq(front.len, sent);
+	cr_expect_not(front.connected);
+}
+
+Test(chardev, one_that_left_unread_input_behind_makes_room_for_the_next)
+{
+	char block[6000];
+	int client;
+
+	open_at("unix:%s");
+	client = dial();
+	front.room = 0;
+	memset(block, 'b', sizeof(block));
+	cr_assert_eq(write(client, block, sizeof(block)), (ssize_t)sizeof(block));
+	settle();
+	close(client);
+	settle();
+	client = dial();
+	cr_expect_eq(front.connects, 2u);
+	put("welcome");
+	cr_expect_str_eq(get(client), "welcome");
+	close(client);
+}
+
+Test(chardev, output_stops_at_a_peer_that_does_not_read)
+{
+	static char text[65536];
+	size_t total, got = 0;
+	ssize_t n;
+	int client;
+
+	open_at("unix:%s");
+	client = dial();
+	total = fill();
+	cr_expect_eq(front.writable, 0u);
+	cr_expect_eq(chardev_write(cd, (const uint8_t *)"x", 1), 0u);
+	while ((n = recv(client, text, sizeof(text), MSG_DONTWAIT)) > 0) {
+		got += (size_t)n;
+		settle();
+	}
+	cr_expect_eq(got, total);
+	cr_expect_geq(front.writable, 1u);
+	cr_expect_eq(put("x"), 1u);
+	fill();
+	front.writable = 0;
+	close(client); /* with nobody there, output is taken again */
+	settle();
+	cr_expect_eq(front.writable, 1u);
+	cr_expect_eq(put("dropped"), 7u);
+}
+
+Test(chardev, a_detached_front_end_gets_nothing)
+{
+	int client;
+
+	open_at("unix:%s");
+	client = dial();
+	chardev_attach(cd, NULL, NULL);
+	say(client, "later");
+	cr_expect_eq(front.len, 0u);
+	chardev_attach(cd, &frontend, &front);
+	settle();
+	cr_expect_str_eq(front.input, "later");
+	cr_expect_eq(front.connects, 2u, "a new front end is told who is there");
+	close(client);
+}
+
+/* pty */
+
+static int attach_pty(void)
+{
+	const int fd = open(chardev_describe(cd), O_RDWR | O_NOCTTY);
+
+	cr_assert_geq(fd, 0);
+	settle();
+	return fd;
+}
+
+Test(chardev, people_attach_to_a_pty_and_leave)
+{
+	int slave;
+
+	open_spec("pty");
+	cr_expect_eq(strncmp(chardev_describe(cd), "/dev/pts/", 9), 0);
+	cr_expect_eq(put("nobody there"), 12u);
+	cr_expect_eq(loop_turn(fake.env.loop, false), 0u, "at rest");
+
+	for (unsigned i = 1; i <= 3; i++) {
+		slave = attach_pty();
+		cr_expect_eq(front.connects, i);
+		put("out\n");
+		cr_expect_str_eq(get(slave), "out\n", "raw, and nothing older");
+		front.len = 0;
+		say(slave, "in\r");
+		until(front.len == 3);
+		cr_expect_str_eq(front.input, "in\r");
+		close(slave);
+		until(front.disconnects == i);
+		settle(); /* fails the test where it never comes to rest */
+	}
+}
+
+Test(chardev, a_pty_that_is_not_read_stops_output)
+{
+	int slave;
+
+	open_spec("pty");
+	slave = attach_pty();
+	fill();
+	close(slave);
+	until(front.writable == 1);
+}
+
+Test(chardev, the_link_to_a_pty_comes_and_goes)
+{
+	char target[64];
+	ssize_t n;
+
+	cr_assert_eq(symlink("/dev/pts/999999", path), 0); /* of an earlier run */
+	open_at("pty,link=%s");
+	n = readlink(path, target, sizeof(target) - 1);
+	cr_assert_gt(n, 0);
+	target[n] = '\0';
+	cr_expect_str_eq(target, chardev_describe(cd));
+	chardev_destroy(cd);
+	cd = NULL;
+	cr_expect_eq(access(path, F_OK), -1);
+	cr_expect_eq(readlink(path, target, sizeof(target)), -1);
+}
+
+Test(chardev, a_link_does_not_replace_a_file)
+{
+	char spec[128];
+
+	snprintf(spec, sizeof(spec), "pty,link=%s", path);
+	fclose(fopen(path, "w"));
+	expect_refused(spec, -EEXIST, path);
+	cr_expect_eq(access(path, F_OK), 0);
+}
+
+/* stdio: every test is a process of its own, so it may replace its standard descriptors. */
+
+static int input_pipe(void)
+{
+	int fds[2];
+
+	cr_assert_eq(pipe(fds), 0);
+	dup2(fds[0], STDIN_FILENO);
+	close(fds[0]);
+	return fds[1];
+}
+
+static int output_pipe(void)
+{
+	int fds[2];
+
+	cr_assert_eq(pipe(fds), 0);
+	dup2(fds[1], STDOUT_FILENO);
+	close(fds[1]);
+	return fds[0];
+}
+
+Test(chardev, stdio_passes_pipes_through)
+{
+	const int in = input_pipe(), out = output_pipe();
+
+	open_spec("stdio");
+	say(in, "in\001x");
+	cr_expect_str_eq(front.input, "in\001x", "no escapes where there is no terminal");
+	cr_expect_eq(front.quits, 0u);
+	put("out");
+	cr_expect_str_eq(get(out), "out");
+	cr_expect_not(fcntl(STDIN_FILENO, F_GETFL) & O_NONBLOCK);
+	cr_expect_not(fcntl(STDOUT_FILENO, F_GETFL) & O_NONBLOCK);
+	say(in, "last words");
+	close(in);
+	settle();
+	cr_expect_str_eq(front.input, "in\001xlast words");
+	put("more");
+	cr_expect_str_eq(get(out), "more", "output goes on");
+}
+
+static void stdin_from(const char *name)
+{
+	const int fd = open(name, O_RDONLY);
+
+	cr_assert_geq(fd, 0);
+	dup2(fd, STDIN_FILENO);
+	close(fd);
+}
+
+Test(chardev, stdio_takes_a_file_at_the_pace_of_the_front_end)
+{
+	FILE *f = fopen(path, "w");
+	const int out = output_pipe();
+
+	for (unsigned i = 0; i < 1000; i++)
+		fprintf(f, "%03u\n", i);
+	fclose(f);
+	stdin_from(path);
+	front.room = 6;
+	open_spec("stdio");
+	cr_expect_str_eq(front.input, "000\n00");
+	front.room = SIZE_MAX;
+	chardev_input_ready(cd);
+	settle();
+	cr_expect_eq(front.len, 4000u);
+	cr_expect_str_eq(front.input + 3996, "999\n");
+	put("x");
+	cr_expect_str_eq(get(out), "x");
+}
+
+Test(chardev, stdio_works_without_any_input_or_output)
+{
+	const int null = open("/dev/null", O_RDWR);
+
+	dup2(null, STDIN_FILENO);
+	dup2(null, STDOUT_FILENO);
+	open_spec("stdio");
+	cr_expect_eq(put("dropped"), 7u);
+	cr_expect_eq(front.len, 0u);
+	chardev_destroy(cd);
+	close(STDIN_FILENO);
+	close(STDOUT_FILENO);
+	open_spec("stdio");
+	cr_expect_eq(put("dropped"), 7u);
+}
+
+Test(chardev, stdio_writes_to_a_file)
+{
+	const int fd = open(path, O_RDWR | O_CREAT, 0600);
+	const int in = input_pipe();
+	char text[8] = "";
+
+	dup2(fd, STDOUT_FILENO);
+	open_spec("stdio");
+	put("kept");
+	cr_expect_eq(pread(fd, text, sizeof(text), 0), 4);
+	cr_expect_str_eq(text, "kept");
+	close(in);
+	close(fd);
+}
+
+Test(chardev, a_reader_that_has_gone_does_not_kill_the_process)
+{
+	const int in = input_pipe(), out = output_pipe();
+
+	open_spec("stdio");
+	close(out);
+	cr_expect_eq(put("into the void"), 13u);
+	cr_expect_eq(put("again"), 5u);
+	say(in, "input goes on");
+	cr_expect_str_eq(front.input, "input goes on");
+	close(in);
+}
+
+Test(chardev, stdio_stops_at_a_pipe_that_is_not_read)
+{
+	const int in = input_pipe(), out = output_pipe();
+	static char text[65536];
+	size_t total, got = 0;
+	ssize_t n;
+
+	open_spec("stdio");
+	total = fill();
+	fcntl(out, F_SETFL, O_NONBLOCK);
+	while ((n = read(out, text, sizeof(text))) > 0) {
+		got += (size_t)n;
+		settle();
+	}
+	cr_expect_eq(got, total);
+	cr_expect_geq(front.writable, 1u);
+	close(in);
+}
+
+Test(chardev, input_is_held_until_the_text_has_appeared)
+{
+	const int in = input_pipe(), out = output_pipe();
+
+	open_spec("stdio,wait-for=aab");
+	say(in, "secret");
+	put("login: a");
+	put("aa");
+	cr_expect_eq(front.len, 0u);
+	put("b");
+	cr_expect_str_eq(front.input, "secret");
+	say(in, "!");
+	cr_expect_str_eq(front.input, "secret!");
+	cr_expect_str_eq(get(out), "login: aaab");
+	close(in);
+}
+
+/* A pty as the terminal: returns the person's side. */
+static int terminal(void)
+{
+	const int master = posix_openpt(O_RDWR | O_NOCTTY);
+	char name[64];
+	int slave;
+
+	cr_assert_eq(grantpt(master), 0);
+	cr_assert_eq(unlockpt(master), 0);
+	cr_assert_eq(ptsname_r(master, name, sizeof(name)), 0);
+	slave = open(name, O_RDWR | O_NOCTTY);
+	cr_assert_geq(slave, 0);
+	dup2(slave, STDIN_FILENO);
+	dup2(slave, STDOUT_FILENO);
+	close(slave);
+	return master;
+}
+
+Test(chardev, a_terminal_is_made_raw_and_restored)
+{
+	const int person = terminal();
+	struct termios before, during, after;
+
+	tcgetattr(STDIN_FILENO, &before);
+	open_spec("stdio");
+	tcgetattr(STDIN_FILENO, &during);
+	cr_expect_eq(during.c_lflag & (ICANON | ECHO | ISIG), 0u);
+	cr_expect_eq(during.c_iflag & ICRNL, 0u);
+	say(person, "a\r\003");
+	until(front.len == 3);
+	cr_expect_str_eq(front.input, "a\r\003");
+	put("x");
+	cr_expect_str_eq(get(person), "x", "no echo");
+	cr_expect_not(fcntl(STDIN_FILENO, F_GETFL) & O_NONBLOCK);
+	chardev_destroy(cd);
+	cd = NULL;
+	tcgetattr(STDIN_FILENO, &after);
+	cr_expect_eq(memcmp(&before, &after, sizeof(before)), 0);
+	close(person);
+}
+
+Test(chardev, a_terminal_may_keep_its_signals)
+{
+	const int person = terminal();
+	struct termios during;
+
+	open_spec("stdio,signal=on");
+	tcgetattr(STDIN_FILENO, &during);
+	cr_expect(during.c_lflag & ISIG);
+	close(person);
+}
+
+Test(chardev, escapes_at_a_terminal)
+{
+	const int person = terminal();
+
+	open_spec("stdio");
+	say(person, "a\001");
+	say(person, "ab\001bc\001zd");
+	until(front.len == 4);
+	cr_expect_str_eq(front.input, "a\001bcd");
+	cr_expect_eq(front.breaks, 1u);
+	say(person, "\001he");
+	until(front.len == 5);
+	settle();
+	cr_expect(strstr(get(person), "Ctrl-a h"));
+	cr_expect_eq(front.quits, 0u);
+	say(person, "\001x");
+	until(front.quits == 1);
+	close(person);
+	settle();
+}
+
+Test(chardev, escapes_work_while_input_is_held)
+{
+	const int person = terminal();
+
+	open_spec("stdio,wait-for=never");
+	say(person, "text\001x");
+	until(front.quits == 1);
+	cr_expect_eq(front.len, 0u);
+	close(person);
+}

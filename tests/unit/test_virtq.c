@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Virtqueues: what a chain becomes, completions, notifications.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/unit/support/virtq_fixture.h"
+
+TestSuite(virtq, .init = virtq_setup, .fini = virtq_teardown);
+
+/* ---- chains ---- */
+
+Test(virtq, chain_becomes_readable_then_writable_segments)
+{
+	const struct driver_buffer b[] = {{gpa(DATA), 16, false},
+					  {gpa(DATA + 0x100), 32, false},
+					  {gpa(DATA + 0x200), 64, true}};
+	uint16_t head;
+
+	enable(0);
+	head = driver_ring_add(&ring, b, 3);
+	expect_pop();
+	cr_assert_eq(chain->head, head);
+	cr_assert_eq(chain->out_count, 2u);
+	cr_assert_eq(chain->in_count, 1u);
+	cr_assert_eq(chain->out_len, 48u);
+	cr_assert_eq(chain->in_len, 64u);
+	cr_assert_eq(virtq_chain_out(chain)[1].iov_len, 32u);
+	cr_assert_eq(virtq_chain_in(chain)[0].iov_len, 64u);
+	cr_assert_eq(virtq_in_flight(vq), 1u);
+	cr_assert_eq(virtq_pop(vq, &chain), 0);
+}
+
+Test(virtq, indirect_chain_is_followed)
+{
+	const struct driver_buffer b[] = {{gpa(DATA), 16, false}, {gpa(DATA + 0x200), 64, true}};
+
+	enable(VIRTQ_INDIRECT);
+	driver_ring_add_indirect(&ring, gpa(TABLE), b, 2);
+	expect_pop();
+	cr_assert_eq(chain->out_len, 16u);
+	cr_assert_eq(chain->in_len, 64u);
+}
+
+Test(virtq, indirect_table_may_follow_direct_descriptors)
+{
+	enable(VIRTQ_INDIRECT);
+	driver_ring_desc(&ring, 0, DATA, 8, NEXT, 1);
+	/* 2.7.5.3.2: the WRITE flag of a descriptor that points to a table is ignored. */
+	driver_ring_desc(&ring, 1, TABLE, 16, INDIRECT | WRITE, 0);
+	driver_table_desc(memory, gpa(TABLE), 0, DATA, 24, 0, 0);
+	driver_ring_offer(&ring, 0);
+	expect_pop();
+	cr_assert_eq(chain->out_len, 32u);
+	cr_assert_eq(chain->in_count, 0u);
+}
+
+Test(virtq, range_that_crosses_regions_is_split)
+{
+	const struct driver_buffer b = {gpa(BORDER - 100), 300, true};
+
+	enable(0);
+	driver_ring_add(&ring, &b, 1);
+	expect_pop();
+	cr_assert_eq(chain->in_count, 2u);
+	cr_assert_eq(chain->in_len, 300u);
+	cr_assert_eq(virtq_chain_in(chain)[0].iov_len, 100u);
+	cr_assert_eq(virtq_chain_in(chain)[1].iov_len, 200u);
+}
+
+Test(virtq, chain_of_as_many_descriptors_as_the_queue_is_taken)
+{
+	struct driver_buffer b[SIZE];
+
+	enable(0);
+	for (unsigned i = 0; i < SIZE; i++)
+		b[i] = (struct driver_buffer){gpa(DATA + 64 * i), 64, i >= SIZE / 2};
+	for (unsigned round = 0; round < 3; round++) {
+		driver_ring_add(&ring, b, SIZE);
+		expect_pop();
+		cr_assert_eq(chain->out_count, SIZE / 2);
+		cr_assert_eq(chain->in_count, SIZE / 2);
+		cr_assert_eq((char *)virtq_chain_in(chain)[1].iov_base -
+				     (char *)virtq_chain_in(chain)[0].iov_base,
+			     64);
+		virtq_push(vq, chain, 0);
+		cr_assert(virtq_publish(vq));
+		cr_assert(driver_ring_used(&ring, &(uint32_t){0}, &(uint32_t){0}));
+	}
+}
+
+Test(virtq, descriptor_is_read_only_once)
+{
+	const struct driver_buffer b = {gpa(DATA), 64, false};
+	uint16_t head;
+
+	enable(0);
+	head = driver_ring_add(&ring, &b, 1);
+	expect_pop();
+	driver_ring_desc(&ring, head, 0xdead0000, 4096, WRITE, 7);
+	cr_assert_eq(chain->out_len, 64u);
+	cr_assert_eq(virtq_chain_out(chain)[0].iov_len, 64u);
+	virtq_push(vq, chain, 0);
+	cr_assert(virtq_publish(vq));
+}
+
+Test(virtq, ring_indices_wrap_after_65536_chains)
+{
+	const struct driver_buffer b = {gpa(DATA), 64, true};
+	uint32_t id, len;
+
+	enable(VIRTQ_EVENT_IDX);
+	for (unsigned i = 0; i < 70000; i++) {
+		driver_ring_set_used_event(&ring, ring.used_seen);
+		driver_ring_add(&ring, &b, 1);
+		virtq_push(vq, pop(), i % 65);
+		cr_assert(virtq_publish(vq), "no interrupt for chain %u", i);
+		cr_assert(driver_ring_used(&ring, &id, &len));
+		cr_assert_eq(len, i % 65);
+	}
+}
+
+/* ---- used ring and notifications ---- */
+
+Test(virtq, pushed_chains_appear_at_publish_with_one_interrupt)
+{
+	const struct driver_buffer b = {gpa(DATA), 64, true};
+	struct virtq_chain *popped[3];
+	uint16_t heads[3];
+	uint32_t id, len;
+
+	enable(0);
+	for (unsigned i = 0; i < 3; i++)
+		heads[i] = driver_ring_add(&ring, &b, 1);
+	for (unsigned i = 0; i < 3; i++)
+		popped[i] = pop();
+	for (unsigned i = 3; i-- > 0;)
+		virtq_push(vq, popped[i], 10 * i);
+	cr_assert_eq(driver_ring_used_idx(&ring), 0u, "visible before publish");
+	cr_assert(virtq_publish(vq));
+	cr_assert_not(virtq_publish(vq), "an interrupt for nothing");
+	for (unsigned i = 3; i-- > 0;) {
+		cr_assert(driver_ring_used(&ring, &id, &len));
+		cr_assert_eq(id, heads[i]);
+		cr_assert_eq(len, 10 * i);
+	}
+	cr_assert_not(driver_ring_used(&ring, &id, &len));
+}
+
+Test(virtq, no_interrupt_flag_is_honoured)
+{
+	const struct driver_buffer b = {gpa(DATA), 64, true};
+
+	enable(0);
+	driver_ring_set_avail_flags(&ring, VRING_AVAIL_F_NO_INTERRUPT);
+	driver_ring_add(&ring, &b, 1);
+	virtq_push(vq, pop(), 0);
+	cr_assert_not(virtq_publish(vq));
+	cr_assert_eq(driver_ring_used_idx(&ring), 1u);
+}
+
+Test(virtq, used_event_decides_about_the_interrupt)
+{
+	const struct driver_buffer b = {gpa(DATA), 64, true};
+
+	enable(VIRTQ_EVENT_IDX);
+	/* With EVENT_IDX the flags mean nothing (2.7.7.1). */
+	driver_ring_set_avail_flags(&ring, VRING_AVAIL_F_NO_INTERRUPT);
+	driver_ring_set_used_event(&ring, 2);
+	for (unsigned i = 0; i < 4; i++) {
+		driver_ring_add(&ring, &b, 1);
+		virtq_push(vq, pop(), 0);
+		cr_assert_eq(virtq_publish(vq), i == 2, "chain %u", i);
+	}
+	/* A batch that jumps over the event raises it. */
+	driver_ring_set_used_event(&ring, 5);
+	for (unsigned i = 0; i < 4; i++) {
+		driver_ring_add(&ring, &b, 1);
+		virtq_push(vq, pop(), 0);
+	}
+	cr_assert(virtq_publish(vq));
+}
+
+Test(virtq, doorbells_are_suppressed_by_the_flag)
+{
+	enable(0);
+	virtq_notify_disable(vq);
+	cr_assert_eq(driver_ring_used_flags(&ring), VRING_USED_F_NO_NOTIFY);
+	cr_assert_not(virtq_notify_enable(vq));
+	cr_assert_eq(driver_ring_used_flags(&ring), 0u);
+}
+
+Test(virtq, doorbells_are_asked_for_by_the_available_event)
+{
+	const struct driver_buffer b = {gpa(DATA), 64, true};
+
+	enable(VIRTQ_EVENT_IDX);
+	driver_ring_add(&ring, &b, 1);
+	expect_pop();
+	virtq_notify_disable(vq);
+	cr_assert_not(virtq_notify_enable(vq));
+	cr_assert_eq(driver_ring_avail_event(&ring), 1u);
+	cr_assert_eq(driver_ring_used_flags(&ring), 0u);
+}
+
+Test(virtq, chain_that_comes_while_doorbells_are_off_is_not_lost)
+{
+	const struct driver_buffer b = {gpa(DATA), 64, true};
+
+	for (unsigned features = 0; features <= VIRTQ_EVENT_IDX; features++) {
+		driver_ring_init(&ring, memory, gpa(RING_AT), SIZE);
+		enable(features);
+		virtq_notify_disable(vq);
+		cr_assert_eq(virtq_pop(vq, &chain), 0);
+		driver_ring_add(&ring, &b, 1);
+		cr_assert(virtq_notify_enable(vq));
+		expect_pop();
+		virtq_drop_all(vq);
+	}
+}
+
+/* ---- bytes ---- */
+
+Test(virtq, bytes_are_copied_across_segments)
+{
+	const struct driver_buffer b[] = {{gpa(DATA), 3, false},
+					  {gpa(DATA + 0x100), 5, false},
+					  {gpa(DATA + 0x200), 2, true},
+					  {gpa(DATA + 0x300), 4, true}};
+	char buf[16] = {0};
+
+	enable(0);
+	driver_write(memory, gpa(DATA), "abc", 3);
+	driver_write(memory, gpa(DATA + 0x100), "defgh", 5);
+	driver_ring_add(&ring, b, 4);
+	expect_pop();
+	cr_assert_eq(virtq_read_out(chain, 0, buf, sizeof(buf)), 8u);
+	cr_assert_str_eq(buf, "abcdefgh");
+	memset(buf, 0, sizeof(buf));
+	cr_assert_eq(virtq_read_out(chain, 2, buf, 3), 3u);
+	cr_assert_str_eq(buf, "cde");
+	cr_assert_eq(virtq_read_out(chain, 8, buf, 1), 0u);
+	cr_assert_eq(virtq_write_in(chain, 1, "0123456789", 10), 5u, "wrote beyond the chain");
+	memset(buf, 0, sizeof(buf));
+	driver_read(memory, gpa(DATA + 0x200), buf, 2);
+	driver_read(memory, gpa(DATA + 0x300), buf + 2, 5);
+	cr_assert_eq(memcmp(buf,
+			    "\0"
+			    "01234\0",
+			    7),
+		     0);
+}
+
+Test(virtq, header_and_trailer_come_off_whatever_the_segments)
+{
+	const struct driver_buffer b[] = {{gpa(DATA), 3, false},
+					  {gpa(DATA + 0x100), 5, false},
+					  {gpa(DATA + 0x200), 2, true},
+					  {gpa(DATA + 0x300), 1, true}};
+
+	enable(0);
+	driver_ring_add(&ring, b, 4);
+	expect_pop();
+	virtq_skip_out(chain, 3);
+	cr_assert_eq(chain->out_count, 1u);
+	virtq_skip_out(chain, 1);
+	cr_assert_eq(chain->out_len, 4u);
+	cr_assert_eq(virtq_chain_out(chain)[0].iov_len, 4u);
+	cr_assert_eq(virtq_chain_in(chain)[0].iov_len, 2u);
+	virtq_trim_in(chain, 2);
+	cr_assert_eq(chain->in_count, 1u);
+	cr_assert_eq(chain->in_len, 1u);
+	cr_assert_eq(virtq_chain_in(chain)[0].iov_len, 1u);
+	virtq_skip_out(chain, 4);
+	virtq_trim_in(chain, 1);
+	cr_assert_eq(chain->out_count + chain->in_count, 0u);
+	/* What was written is counted from the chain as it came. */
+	virtq_push(vq, chain, 3);
+}
+
+Test(virtq, written_bytes_and_the_used_ring_are_marked_dirty)
+{
+	const struct driver_buffer b[] = {{gpa(DATA), 4096, false},
+					  {gpa(DATA + 0x1000), 4096, true},
+					  {gpa(DATA + 0x2000), 4096, true}};
+
+	enable(0);
+	driver_ring_add(&ring, b, 3);
+	expect_pop();
+	cr_assert_eq(guest_dirty_log(memory, true), 0);
+	virtq_push(vq, chain, 100);
+	cr_assert(virtq_publish(vq));
+	cr_assert_not(guest_dirty_test_clear(memory, gpa(DATA)), "a readable page");
+	cr_assert(guest_dirty_test_clear(memory, gpa(DATA + 0x1000)));
+	cr_assert_not(guest_dirty_test_clear(memory, gpa(DATA + 0x2000)), "a page not written");
+	cr_assert(guest_dirty_test_clear(memory, ring.layout.device));
+}
+
+/* ---- saved state ---- */
+
+Test(virtq, ring_goes_on_in_another_instance)
+{
+	const struct driver_buffer b = {gpa(DATA), 64, true};
+	struct virtq_position position;
+	struct state_writer *w = state_writer_create();
+	struct state_reader *r;
+	uint32_t id, len;
+	size_t size;
+	void *data;
+
+	enable(0);
+	for (unsigned i = 0; i < 3; i++) {
+		driver_ring_add(&ring, &b, 1);
+		virtq_push(vq, pop(), 1);
+		cr_assert(virtq_publish(vq));
+		cr_assert(driver_ring_used(&ring, &id, &len));
+	}
+	virtq_save(vq, w);
+	cr_assert_eq(state_writer_finish(w, &data, &size), 0);
+	cr_assert_eq(state_reader_create(&r, data, size), 0);
+	cr_assert_eq(virtq_load(&position, r), 0);
+	virtq_drop_all(vq);
+	enable(0);
+	virtq_set_position(vq, &position);
+	cr_assert_eq(virtq_pop(vq, &chain), 0, "chains come twice");
+	driver_ring_add(&ring, &b, 1);
+	virtq_push(vq, pop(), 2);
+	cr_assert(virtq_publish(vq));
+	cr_assert(driver_ring_used(&ring, &id, &len));
+	cr_assert_eq(len, 2u);
+	state_reader_destroy(r);
+	free(data);
+}
