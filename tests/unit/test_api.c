@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The public API on the machine's own KVM: life, errors, many VMs. Where /dev/kvm cannot be opened
+ * the tests that need it say so and are skipped.
+ */
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <vmm.h>
+
+#include "support/boot_image.h"
+
+/* What the guest does from its PVH entry on (32-bit code). */
+static const uint8_t code_loop[] = {0xeb, 0xfe};
+static const uint8_t code_exit[] = {0xb0, 0x2a, 0xe6, 0xf4, 0xeb, 0xfe}; /* out 0xf4, 42 */
+static const uint8_t code_fault[] = {0x0f, 0x0b};                        /* ud2, no IDT */
+/* out 0x602, 1: the ACPI reset register */
+static const uint8_t code_reset[] = {0x66, 0xba, 0x02, 0x06, 0xb0, 0x01, 0xee, 0xeb, 0xfe};
+
+struct guest {
+	int fd;
+	char path[32];
+	struct vmm_config config;
+	struct vmm *vm;
+	struct vmm_error err;
+};
+
+static void need_kvm(void)
+{
+	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		cr_skip_test("/dev/kvm cannot be opened");
+	close(fd);
+}
+
+static void guest_init(struct guest *g, const uint8_t *code, size_t len)
+{
+	static uint8_t elf[IMAGE_SIZE];
+
+	memset(g, 0, sizeof(*g));
+	image_elf(elf, true);
+	memcpy(elf + IMAGE_TEXT_OFFSET + (IMAGE_PVH_ENTRY - IMAGE_TEXT_ADDR), code, len);
+	g->fd = image_file(elf, sizeof(elf), g->path);
+	g->config = (struct vmm_config)VMM_CONFIG_INIT;
+	g->config.kernel = g->path;
+	g->config.memory = 64 << 20;
+}
+
+static void guest_start(struct guest *g)
+{
+	cr_assert_eq(vmm_create(&g->vm, &g->config, &g->err), 0, "%s", g->err.message);
+	cr_assert_eq(vmm_add_device(g->vm, "debug-exit", NULL, &g->err), 0, "%s", g->err.message);
+	cr_assert_eq(vmm_start(g->vm, &g->err), 0, "%s", g->err.message);
+}
+
+static void guest_end(struct guest *g)
+{
+	vmm_destroy(g->vm);
+	close(g->fd);
+}
+
+static unsigned count_entries(const char *dir)
+{
+	DIR *d = opendir(dir);
+	unsigned n = 0;
+
+	cr_assert_not_null(d);
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+Test(api, a_guest_that_writes_the_debug_exit_port_ends_with_its_value)
+{
+	struct vmm_result result;
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_exit, sizeof(code_exit));
+	guest_start(&g);
+	cr_assert_eq(vmm_wait(g.vm, &result), 0);
+	cr_assert_eq(result.kind, VMM_EXIT_DEBUG);
+	cr_assert_eq(result.value, 42);
+	guest_end(&g);
+}
+
+Test(api, the_event_descriptor_is_readable_once_the_vm_has_stopped)
+{
+	struct vmm_result result;
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_loop, sizeof(code_loop));
+	guest_start(&g);
+
+	struct pollfd p = {.fd = vmm_event_fd(g.vm), .events = POLLIN};
+
+	cr_assert_eq(poll(&p, 1, 0), 0);
+	vmm_stop(g.vm);
+	cr_assert_eq(poll(&p, 1, -1), 1);
+	cr_assert_eq(vmm_wait(g.vm, &result), 0);
+	cr_assert_eq(result.kind, VMM_EXIT_STOPPED);
+	guest_end(&g);
+}
+
+Test(api, pause_resume_and_reset_work_in_any_order)
+{
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_loop, sizeof(code_loop));
+	g.config.cpus = 2;
+	guest_start(&g);
+	for (int i = 0; i < 3; i++) {
+		cr_assert_eq(vmm_pause(g.vm, &g.err), 0, "%s", g.err.message);
+		cr_assert_eq(vmm_reset(g.vm, &g.err), 0, "%s", g.err.message);
+		cr_assert_eq(vmm_pause(g.vm, &g.err), 0, "%s", g.err.message);
+		cr_assert_eq(vmm_resume(g.vm, &g.err), 0, "%s", g.err.message);
+		cr_assert_eq(vmm_reset(g.vm, &g.err), 0, "%s", g.err.message);
+	}
+	guest_end(&g);
+}
+
+Test(api, requests_to_a_stopped_vm_are_refused)
+{
+	struct vmm_result result;
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_exit, sizeof(code_exit));
+	guest_start(&g);
+	cr_assert_eq(vmm_wait(g.vm, &result), 0);
+	cr_assert_eq(vmm_pause(g.vm, &g.err), -ESHUTDOWN);
+	cr_assert_eq(vmm_resume(g.vm, &g.err), -ESHUTDOWN);
+	cr_assert_eq(vmm_reset(g.vm, &g.err), -ESHUTDOWN);
+	cr_assert_eq(vmm_powerdown(g.vm, &g.err), -ESHUTDOWN);
+	cr_assert_eq(vmm_start(g.vm, &g.err), -EBUSY);
+	guest_end(&g);
+}
+
+Test(api, a_vm_that_was_never_started_is_destroyed_without_harm)
+{
+	struct vmm_result result;
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_loop, sizeof(code_loop));
+	cr_assert_eq(vmm_create(&g.vm, &g.config, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(vmm_pause(g.vm, &g.err), -EINVAL);
+	cr_assert_eq(vmm_wait(g.vm, &result), -EINVAL);
+	vmm_stop(g.vm);
+	guest_end(&g);
+}
+
+Test(api, a_guest_that_faults_forever_ends_with_an_error_that_names_the_place)
+{
+	struct vmm_result result;
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_fault, sizeof(code_fault));
+	guest_start(&g);
+	cr_assert_eq(vmm_wait(g.vm, &result), 0);
+	cr_assert_eq(result.kind, VMM_EXIT_ERROR);
+	cr_assert_not_null(strstr(result.error.message, "RIP 0x1000080"), "%s",
+			   result.error.message);
+	cr_assert_not_null(strstr(result.error.message, "0f 0b"), "%s", result.error.message);
+	guest_end(&g);
+}
+
+Test(api, on_reboot_exit_ends_the_vm)
+{
+	struct vmm_result result;
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_reset, sizeof(code_reset));
+	g.config.on_reboot = VMM_ON_REBOOT_EXIT;
+	guest_start(&g);
+	cr_assert_eq(vmm_wait(g.vm, &result), 0);
+	cr_assert_eq(result.kind, VMM_EXIT_REBOOT);
+	guest_end(&g);
+}
+
+Test(api, a_stop_overtakes_a_guest_that_resets_all_the_time)
+{
+	struct vmm_result result;
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_reset, sizeof(code_reset));
+	guest_start(&g);
+	cr_assert_eq(vmm_reset(g.vm, &g.err), 0, "%s", g.err.message);
+	vmm_stop(g.vm);
+	cr_assert_eq(vmm_wait(g.vm, &result), 0);
+	cr_assert_eq(result.kind, VMM_EXIT_STOPPED);
+	guest_end(&g);
+}
+
+Test(api, several_vms_run_in_one_process_and_leave_nothing_behind)
+{
+	struct guest guests[8];
+	unsigned fds, threads;
+
+	need_kvm();
+	/* Once before counting: what libraries keep for good. */
+	guest_init(&guests[0], code_loop, sizeof(code_loop));
+	guest_start(&guests[0]);
+	guest_end(&guests[0]);
+	fds = count_entries("/proc/self/fd");
+	threads = count_entries("/proc/self/task");
+	for (int round = 0; round < 3; round++) {
+		for (size_t i = 0; i < ARRAY_SIZE(guests); i++) {
+			guest_init(&guests[i], code_loop, sizeof(code_loop));
+			guest_start(&guests[i]);
+		}
+		for (size_t i = 0; i < ARRAY_SIZE(guests); i++)
+			guest_end(&guests[i]);
+	}
+	cr_assert_eq(count_entries("/proc/self/fd"), fds);
+	cr_assert_eq(count_entries("/proc/self/task"), threads);
+}
+
+/* ---- bad input: refused before anything exists, with a sentence ---- */
+
+static void refused(struct guest *g, const char *part)
+{
+	struct vmm *vm = NULL;
+
+	cr_assert_lt(vmm_create(&vm, &g->config, &g->err), 0);
+	cr_assert_null(vm);
+	cr_assert_not_null(strstr(g->err.message, part), "%s", g->err.message);
+}
+
+Test(api, bad_configurations_are_refused_with_a_sentence)
+{
+	struct guest g;
+
+	guest_init(&g, code_loop, sizeof(code_loop));
+	g.config.memory = 4096;
+	refused(&g, "too little");
+	g.config.memory = (64 << 20) + 1;
+	refused(&g, "multiple");
+	g.config.memory = UINT64_C(1) << 50;
+	refused(&g, "more than this host has");
+	g.config.memory = 64 << 20;
+	g.config.cpus = 10000;
+	refused(&g, "10000 vCPUs");
+	g.config.cpus = 1;
+	g.config.kernel = NULL;
+	refused(&g, "no kernel");
+	g.config.kernel = "/nonexistent/vmlinuz";
+	refused(&g, "/nonexistent/vmlinuz");
+	g.config.kernel = g.path;
+	g.config.size = 8;
+	refused(&g, "struct vmm_config");
+	close(g.fd);
+}
+
+Test(api, unknown_devices_and_options_are_refused_with_a_suggestion)
+{
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_loop, sizeof(code_loop));
+	cr_assert_eq(vmm_create(&g.vm, &g.config, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(vmm_add_device(g.vm, "virtio-blck", NULL, &g.err), -EINVAL);
+	cr_assert_not_null(strstr(g.err.message, "virtio-blk"), "%s", g.err.message);
+	cr_assert_eq(vmm_add_device(g.vm, "debug-exit", "iobse=1", &g.err), -EINVAL);
+	cr_assert_not_null(strstr(g.err.message, "iobase"), "%s", g.err.message);
+	/* The same ports twice. */
+	cr_assert_eq(vmm_add_device(g.vm, "debug-exit", NULL, &g.err), 0, "%s", g.err.message);
+	cr_assert_lt(vmm_add_device(g.vm, "debug-exit", NULL, &g.err), 0);
+	guest_end(&g);
+}
