@@ -27,6 +27,12 @@ static void begin_quiesce(struct loop_task *task)
 {
 	struct device *dev = container_of(task, struct device, quiesce_task);
 
+	/*
+	 * Only now, on the loop: a drain for another reason (a reset by the driver) that completes
+	 * before this must not be taken for the one that was asked for.
+	 */
+	assert(!dev->quiesce_done);
+	dev->quiesce_done = dev->quiesce_wanted;
 	if (dev->cls->quiesce)
 		dev->cls->quiesce(dev);
 	else
@@ -97,8 +103,7 @@ void device_destroy(struct device *dev)
 
 void device_quiesce(struct device *dev, void (*done)(struct device *dev, void *arg), void *arg)
 {
-	assert(!dev->quiesce_done);
-	dev->quiesce_done = done;
+	dev->quiesce_wanted = done;
 	dev->quiesce_arg = arg;
 	if (loop_on_thread(dev->loop))
 		begin_quiesce(&dev->quiesce_task);

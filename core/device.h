@@ -97,9 +97,10 @@ struct device {
 	pthread_mutex_t lock;
 	struct log_limit guest_log;
 	struct list link; /* for the owner of the device */
-	/* While a quiesce is under way: */
-	void (*quiesce_done)(struct device *dev, void *arg);
+	/* What the caller of device_quiesce wants; read on the home loop once that has begun. */
+	void (*quiesce_wanted)(struct device *dev, void *arg);
 	void *quiesce_arg;
+	void (*quiesce_done)(struct device *dev, void *arg); /* home loop: while it is under way */
 	struct loop_task quiesce_task;
 };
 
