@@ -47,7 +47,8 @@ SUPPORT_SRCS := $(sort $(wildcard tests/unit/support/*.c))
 UNIT_SRCS    ?= $(sort $(wildcard tests/unit/test_*.c))
 CONF_SRCS    ?= $(sort $(wildcard tests/conformance/*.c))
 FUZZ_SRCS    ?= $(sort $(wildcard tests/fuzz/fuzz_*.c))
-GUEST_TESTS  ?= $(sort $(wildcard tests/guest/*.sh))
+# Executable scripts only: what they source lies beside them.
+GUEST_TESTS  ?= $(sort $(shell find tests/guest -maxdepth 1 -name '*.sh' -perm -u+x 2>/dev/null))
 
 LIB_OBJS     := $(LIB_SRCS:%.c=$(O)/obj/%.o)
 CLI_OBJS     := $(CLI_SRCS:%.c=$(O)/obj/%.o)
@@ -306,9 +307,9 @@ install: all ## into $(DESTDIR)$(PREFIX)
 	ln -sf libvmm.so.$(SOVERSION) $(D)/lib/libvmm.so
 	install -D -m 644 include/vmm.h $(D)/include/vmm.h
 	install -D -m 644 $(O)/vmm.pc $(D)/lib/pkgconfig/vmm.pc
-	$(if $(wildcard docs/vmm.1),install -D -m 644 docs/vmm.1 $(D)/share/man/man1/vmm.1)
-	$(if $(wildcard cli/vmm.bash),install -D -m 644 cli/vmm.bash \
-		$(D)/share/bash-completion/completions/vmm)
+	install -D -m 644 cli/vmm.1 $(D)/share/man/man1/vmm.1
+	install -D -m 644 cli/vmm.bash-completion \
+		$(D)/share/bash-completion/completions/vmm
 
 uninstall: ## remove what install put there
 	rm -f $(addprefix $(D)/,$(INSTALLED))

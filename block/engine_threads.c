@@ -10,12 +10,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "block/engine.h"
+#include "core/thread.h"
 
 #define WORKERS_MAX 8
 
@@ -113,19 +113,11 @@ static void *worker(void *arg)
 
 static int pool_start_worker(struct pool *pool)
 {
-	sigset_t all, before;
-	pthread_t *thread = &pool->workers[pool->worker_count];
+	int ret = thread_start(&pool->workers[pool->worker_count], "disk-worker", worker, pool);
 
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int r = pthread_create(thread, NULL, worker, pool);
-
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (r)
-		return -r;
-	pthread_setname_np(*thread, "disk-worker");
-	pool->worker_count++;
-	return 0;
+	if (ret == 0)
+		pool->worker_count++;
+	return ret;
 }
 
 static void pool_run_done(struct list *ops)

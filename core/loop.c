@@ -4,13 +4,14 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "core/thread.h"
 
 #define HOOK_ROUNDS 4
 
@@ -425,32 +426,23 @@ static void *thread_main(void *arg)
 
 int loop_start(struct loop *loop, struct vmm_error *err)
 {
-	sigset_t all, old;
 	int r;
 
 	assert(!loop->has_thread);
-	/* Signals are the program's business: they must not pick this thread. */
-	sigfillset(&all);
-	sigdelset(&all, SIGSEGV);
-	sigdelset(&all, SIGBUS);
-	sigdelset(&all, SIGILL);
-	sigdelset(&all, SIGFPE);
-	sigdelset(&all, SIGTRAP);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	/* Held until the owner is known: from here on nobody takes the loop for one without thread.
+	/*
+	 * Held until the owner is known: from here on nobody takes the loop for one without a
+	 * thread.
 	 */
 	pthread_mutex_lock(&loop->lock);
-	r = pthread_create(&loop->thread, NULL, thread_main, loop);
+	r = thread_start(&loop->thread, loop->name, thread_main, loop);
 	if (!r) {
 		loop->has_thread = true;
 		atomic_store_explicit(&loop->owner, (uintptr_t)loop->thread, memory_order_release);
 	}
 	pthread_mutex_unlock(&loop->lock);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (r)
-		return error_set_errno(err, r, "cannot start the thread of event loop %s",
+		return error_set_errno(err, -r, "cannot start the thread of event loop %s",
 				       loop->name);
-	pthread_setname_np(loop->thread, loop->name);
 	return 0;
 }
 

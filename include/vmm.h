@@ -31,7 +31,7 @@ extern "C" {
 #endif
 
 #define VMM_VERSION "0.1.0"
-#define VMM_API __attribute__((visibility("default")))
+#define VMM_API     __attribute__((visibility("default")))
 
 #define VMM_ERROR_MAX 512
 
@@ -44,7 +44,7 @@ enum vmm_log_level { VMM_LOG_ERROR, VMM_LOG_WARN, VMM_LOG_INFO, VMM_LOG_DEBUG };
 
 /* May be called from any of the VM's threads, also concurrently. line has no newline. */
 typedef void vmm_log_fn(void *opaque, enum vmm_log_level level, const char *source,
-                        const char *line);
+			const char *line);
 
 enum vmm_on_reboot {
 	VMM_ON_REBOOT_RESET, /* the guest really reboots */
@@ -53,24 +53,24 @@ enum vmm_on_reboot {
 
 /* Zero and VMM_CONFIG_INIT are equal but for `size` and the documented defaults. */
 struct vmm_config {
-	size_t size; /* sizeof(struct vmm_config) of the caller: lets the struct grow */
-	const char *name; /* of the VM, for messages and threads; NULL: "vm" */
+	size_t size;        /* sizeof(struct vmm_config) of the caller: lets the struct grow */
+	const char *name;   /* of the VM, for messages and threads; NULL: "vm" */
 	const char *kernel; /* path of a bzImage or ELF vmlinux; required */
 	const char *const *initrds; /* NULL-terminated paths, concatenated; may be NULL */
-	const char *cmdline; /* kernel command line; NULL: empty */
-	uint64_t memory; /* bytes, a multiple of 4 KiB, at least 16 MiB; 0: 512 MiB */
-	unsigned cpus; /* 1 to 255 and at most what KVM allows; 0: 1 */
-	bool hugepages; /* back the memory with 2 MiB pages of hugetlbfs */
-	bool prealloc; /* touch all memory before the guest starts */
+	const char *cmdline;        /* kernel command line; NULL: empty */
+	uint64_t memory;            /* bytes, a multiple of 4 KiB, at least 16 MiB; 0: 512 MiB */
+	unsigned cpus;              /* 1 to 255 and at most what KVM allows; 0: 1 */
+	bool hugepages;             /* back the memory with 2 MiB pages of hugetlbfs */
+	bool prealloc;              /* touch all memory before the guest starts */
 	enum vmm_on_reboot on_reboot;
 	vmm_log_fn *log; /* may be NULL */
 	void *log_opaque;
 	enum vmm_log_level log_level;
 };
 
-#define VMM_CONFIG_INIT                                                                            \
-	{                                                                                          \
-		.size = sizeof(struct vmm_config), .log_level = VMM_LOG_WARN                       \
+#define VMM_CONFIG_INIT                                                      \
+	{                                                                    \
+		.size = sizeof(struct vmm_config), .log_level = VMM_LOG_WARN \
 	}
 
 /* Why a VM has stopped. */
@@ -104,7 +104,7 @@ VMM_API int vmm_create(struct vmm **vm, const struct vmm_config *config, struct 
  * "key=value,…" or NULL.
  */
 VMM_API int vmm_add_device(struct vmm *vm, const char *cls, const char *options,
-                           struct vmm_error *err);
+			   struct vmm_error *err);
 
 /* Let the guest run. Returns when its threads are started. */
 VMM_API int vmm_start(struct vmm *vm, struct vmm_error *err);
@@ -141,8 +141,8 @@ struct vmm_device_info {
 };
 struct vmm_option_info {
 	const char *name;
-	const char *type;     /* "bool", "number", "size", "text", "choice" */
-	const char *fallback; /* default as text, or NULL */
+	const char *type;           /* "bool", "number", "size", "text", "choice" */
+	const char *fallback;       /* default as text, or NULL */
 	const char *const *choices; /* NULL-terminated, for "choice" */
 	const char *help;
 	bool required;
@@ -155,12 +155,12 @@ VMM_API bool vmm_device_option(const char *cls, unsigned index, struct vmm_optio
  * looked at. what: how messages name the device ("--disk").
  */
 VMM_API int vmm_check_device(const char *cls, const char *options, const char *what,
-                             struct vmm_error *err);
+			     struct vmm_error *err);
 
 /* One finding about the host. consequence: what follows from it, or NULL. */
 enum vmm_check_status { VMM_CHECK_OK, VMM_CHECK_NOTE, VMM_CHECK_BAD };
 typedef void vmm_check_fn(void *opaque, enum vmm_check_status status, const char *topic,
-                          const char *finding, const char *consequence);
+			  const char *finding, const char *consequence);
 /*
  * Examine what this host allows the calling user; calls fn once for each finding. Returns 0 if
  * Linux guests can run, -ENOTSUP if some finding is VMM_CHECK_BAD.

@@ -21,8 +21,9 @@ struct acpi_config {
 };
 
 /*
- * Write all tables from X86_ACPI_START on. *rsdp: where the RSDP is. Returns 0, -ENOSPC (too many
- * CPUs), -ENOMEM or -EFAULT.
+ * Write all tables from X86_ACPI_START on, and code at the BIOS's entry (F000:FFF0) that writes the
+ * reset register: Linux without EFI restarts a hardware-reduced machine by jumping there. *rsdp:
+ * where the RSDP is. Returns 0, -ENOSPC (too many CPUs), -ENOMEM or -EFAULT.
  */
 int acpi_build(const struct acpi_config *config, struct guest_memory *memory, gpa_t *rsdp,
 	       struct vmm_error *err) MUST_CHECK;

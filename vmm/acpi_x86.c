@@ -11,6 +11,9 @@
 #include "vmm/acpi_internal.h"
 #include "vmm/layout_x86.h"
 
+/* Where a PC's processor begins and where software jumps to restart it: F000:FFF0. */
+#define BIOS_ENTRY UINT64_C(0xffff0)
+
 #define PACKED __attribute__((packed))
 
 #define OEM_ID       "VMM   "
@@ -342,6 +345,28 @@ static void put_rsdp(uint8_t *area, uint64_t xsdt)
 	memcpy(area, &rsdp, sizeof(rsdp));
 }
 
+/*
+ * A kernel on a hardware-reduced machine tries to reboot by EFI before it looks at the reset
+ * register, and where there is no EFI it jumps to the BIOS's entry, in real mode: so there is one,
+ * whose only work is to write that register.
+ */
+static int write_reset_entry(struct guest_memory *memory)
+{
+	static const uint8_t code[] = {
+		0xba,
+		(X86_PORT_ACPI + X86_ACPI_RESET) & 0xff,
+		(X86_PORT_ACPI + X86_ACPI_RESET) >> 8, /* mov dx, reset register */
+		0xb0,
+		X86_ACPI_RESET_VALUE, /* mov al, value */
+		0xee,                 /* out dx, al */
+		0xf4,                 /* hlt */
+		0xeb,
+		0xfd, /* jmp to the hlt */
+	};
+
+	return guest_write(memory, gpa(BIOS_ENTRY), code, sizeof(code));
+}
+
 static int build(const struct acpi_config *config, struct guest_memory *memory, uint8_t *area,
 		 struct vmm_error *err)
 {
@@ -349,7 +374,7 @@ static int build(const struct acpi_config *config, struct guest_memory *memory, 
 	struct aml out;
 	int ret;
 
-	aml_init(&out, area, X86_ACPI_END - X86_ACPI_START);
+	aml_init(&out, area, BIOS_ENTRY - X86_ACPI_START);
 	out.len = sizeof(struct rsdp); /* written last, but the first in memory */
 	dsdt = put_dsdt(&out, config);
 	tables[0] = put_fadt(&out, config, dsdt);
@@ -361,6 +386,8 @@ static int build(const struct acpi_config *config, struct guest_memory *memory, 
 				 config->cpus);
 	put_rsdp(area, xsdt);
 	ret = guest_write(memory, gpa(X86_ACPI_START), area, out.len);
+	if (ret == 0)
+		ret = write_reset_entry(memory);
 	if (ret < 0)
 		return error_set(err, -ret, "there is no memory for the ACPI tables");
 	return 0;

@@ -14,16 +14,16 @@
 #define X86_HIGH_RAM_START UINT64_C(0x100000000)
 
 /* Below 1 MiB. */
-#define X86_BOOT_GDT      UINT64_C(0x500)
-#define X86_BOOT_STACK    UINT64_C(0x8ff0)
-#define X86_BOOT_PARAMS   UINT64_C(0x7000) /* Linux zero page; also hvm_start_info for PVH */
-#define X86_BOOT_PGTABLE  UINT64_C(0x9000) /* PML4, PDPT, 4 page directories: 6 pages */
-#define X86_CMDLINE       UINT64_C(0x20000)
-#define X86_CMDLINE_MAX   UINT64_C(0x10000)
-#define X86_EBDA          UINT64_C(0x9fc00) /* end of conventional memory */
-#define X86_ACPI_START    UINT64_C(0xe0000) /* RSDP first: the BIOS area that kernels scan */
-#define X86_ACPI_END      UINT64_C(0x100000)
-#define X86_KERNEL_START  UINT64_C(0x100000)
+#define X86_BOOT_GDT     UINT64_C(0x500)
+#define X86_BOOT_STACK   UINT64_C(0x8ff0)
+#define X86_BOOT_PARAMS  UINT64_C(0x7000) /* Linux zero page; also hvm_start_info for PVH */
+#define X86_BOOT_PGTABLE UINT64_C(0x9000) /* PML4, PDPT, 4 page directories: 6 pages */
+#define X86_CMDLINE      UINT64_C(0x20000)
+#define X86_CMDLINE_MAX  UINT64_C(0x10000)
+#define X86_EBDA         UINT64_C(0x9fc00) /* end of conventional memory */
+#define X86_ACPI_START   UINT64_C(0xe0000) /* RSDP first: the BIOS area that kernels scan */
+#define X86_ACPI_END     UINT64_C(0x100000)
+#define X86_KERNEL_START UINT64_C(0x100000)
 
 /* The PCI hole: [3 GiB, 4 GiB). */
 #define X86_PCI_MEM32      UINT64_C(0xc0000000)

@@ -5,12 +5,12 @@
 #include "vmm/machine.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 
+#include "core/thread.h"
 #include "virtio/virtio.h"
 #include "vmm/device_classes.h"
 
@@ -333,28 +333,18 @@ static void *machine_control(void *arg)
 
 int machine_start(struct vmm *vm, struct vmm_error *err)
 {
-	sigset_t all, old;
 	int ret;
 
-	if ((ret = create_vcpus(vm, err)) < 0 || (ret = machine_arch_load(vm, err)) < 0)
+	if ((ret = create_vcpus(vm, err)) < 0 || (ret = machine_arch_load(vm, err)) < 0 ||
+	    (ret = loop_start(vm->io, err)) < 0)
 		return ret;
-	/* Threads of the library take no signals of their process. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	ret = loop_start(vm->io, err);
-	if (ret == 0) {
-		vm->io_running = true;
-		ret = -pthread_create(&vm->control, NULL, machine_control, vm);
-		if (ret < 0)
-			error_set_errno(err, -ret, "cannot start the control thread");
-	}
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (ret < 0)
-		return ret;
-	vm->control_started = true;
-	pthread_setname_np(vm->control, "vmm-control");
-	/* Only the control thread runs vCPUs: a stop that comes meanwhile is not overtaken. */
+	vm->io_running = true;
 	vm->boot_time_ns = clock_now(vm->env.clock);
+	ret = thread_start(&vm->control, "vmm-control", machine_control, vm);
+	if (ret < 0)
+		return error_set_errno(err, -ret, "cannot start the control thread");
+	vm->control_started = true;
+	/* Only the control thread runs vCPUs: a stop that comes meanwhile is not overtaken. */
 	machine_request(vm, MACHINE_REQUEST_RESUME);
 	return 0;
 }

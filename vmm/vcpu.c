@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "core/thread.h"
 #include "vmm/kvm_internal.h"
 
 #define KICK_SIGNAL     SIGUSR1
@@ -399,25 +400,6 @@ static int set_run_mask(struct vcpu *vcpu)
 	return ioctl(vcpu->fd, KVM_SET_SIGNAL_MASK, &arg) < 0 ? -errno : 0;
 }
 
-/* Threads of the library take no signals of their process: those belong to the program. */
-static int start_thread(struct vcpu *vcpu)
-{
-	sigset_t all, old;
-	char name[16];
-	int ret;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	ret = pthread_create(&vcpu->thread, NULL, vcpu_main, vcpu);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (ret != 0)
-		return -ret;
-	vcpu->thread_started = true;
-	snprintf(name, sizeof(name), "vcpu%u", vcpu->index);
-	pthread_setname_np(vcpu->thread, name);
-	return 0;
-}
-
 static int vcpu_open(struct vcpu *vcpu, struct vmm_error *err)
 {
 	vcpu->fd = ioctl(vcpu->vm->vm_fd, KVM_CREATE_VCPU, (unsigned long)vcpu->index);
@@ -442,6 +424,7 @@ int vcpu_create(struct vcpu **out, struct kvm_vm *vm, unsigned index, struct vcp
 		struct vmm_error *err)
 {
 	struct vcpu *vcpu = calloc(1, sizeof(*vcpu));
+	char name[16];
 	int ret;
 
 	if (!vcpu)
@@ -453,9 +436,14 @@ int vcpu_create(struct vcpu **out, struct kvm_vm *vm, unsigned index, struct vcp
 	atomic_init(&vcpu->park, true);
 	pthread_mutex_init(&vcpu->lock, NULL);
 	pthread_cond_init(&vcpu->changed, NULL);
+	snprintf(name, sizeof(name), "vcpu%u", index);
 	ret = vcpu_open(vcpu, err);
-	if (ret == 0 && (ret = start_thread(vcpu)) < 0)
-		error_set_errno(err, -ret, "cannot start the thread of vCPU %u", index);
+	if (ret == 0) {
+		ret = thread_start(&vcpu->thread, name, vcpu_main, vcpu);
+		vcpu->thread_started = ret == 0;
+		if (ret < 0)
+			error_set_errno(err, -ret, "cannot start the thread of vCPU %u", index);
+	}
 	if (ret < 0) {
 		vcpu_destroy(vcpu);
 		return ret;
