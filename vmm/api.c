@@ -196,31 +196,28 @@ int vmm_start(struct vmm *vm, struct vmm_error *err)
 	return machine_start(vm, err);
 }
 
-/* Leave a request and wait until `state` is reached or the VM has stopped. */
-static int request_and_wait(struct vmm *vm, enum machine_request request, enum machine_state state,
-			    struct vmm_error *err)
+static int request_and_wait(struct vmm *vm, enum machine_request request, struct vmm_error *err)
 {
-	bool reached;
-
 	if (!vm->control_started)
 		return error_set(err, EINVAL, "VM %s has not been started", vm->name);
-	machine_request(vm, request);
-	pthread_mutex_lock(&vm->lock);
-	while (vm->state != state && vm->state != MACHINE_STOPPED)
-		pthread_cond_wait(&vm->changed, &vm->lock);
-	reached = vm->state == state;
-	pthread_mutex_unlock(&vm->lock);
-	return reached ? 0 : error_set(err, ESHUTDOWN, "VM %s has stopped", vm->name);
+	if (!machine_answered(vm, machine_request(vm, request)))
+		return error_set(err, ESHUTDOWN, "VM %s has stopped", vm->name);
+	return 0;
 }
 
 int vmm_pause(struct vmm *vm, struct vmm_error *err)
 {
-	return request_and_wait(vm, MACHINE_REQUEST_PAUSE, MACHINE_PAUSED, err);
+	return request_and_wait(vm, MACHINE_REQUEST_PAUSE, err);
 }
 
 int vmm_resume(struct vmm *vm, struct vmm_error *err)
 {
-	return request_and_wait(vm, MACHINE_REQUEST_RESUME, MACHINE_RUNNING, err);
+	return request_and_wait(vm, MACHINE_REQUEST_RUN, err);
+}
+
+int vmm_reset(struct vmm *vm, struct vmm_error *err)
+{
+	return request_and_wait(vm, MACHINE_REQUEST_RESET, err);
 }
 
 int vmm_powerdown(struct vmm *vm, struct vmm_error *err)
@@ -231,25 +228,6 @@ int vmm_powerdown(struct vmm *vm, struct vmm_error *err)
 		return error_set(err, ESHUTDOWN, "VM %s has stopped", vm->name);
 	acpi_pm_raise(vm->acpi_pm, X86_GED_POWER_BUTTON);
 	return 0;
-}
-
-int vmm_reset(struct vmm *vm, struct vmm_error *err)
-{
-	unsigned before;
-	int ret = 0;
-
-	if (!vm->control_started)
-		return error_set(err, EINVAL, "VM %s has not been started", vm->name);
-	pthread_mutex_lock(&vm->lock);
-	before = vm->reset_count;
-	vm->requests |= MACHINE_REQUEST_RESET;
-	pthread_cond_broadcast(&vm->changed);
-	while (vm->reset_count == before && vm->state != MACHINE_STOPPED)
-		pthread_cond_wait(&vm->changed, &vm->lock);
-	if (vm->reset_count == before)
-		ret = error_set(err, ESHUTDOWN, "VM %s has stopped", vm->name);
-	pthread_mutex_unlock(&vm->lock);
-	return ret;
 }
 
 void vmm_stop(struct vmm *vm)

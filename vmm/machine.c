@@ -26,12 +26,36 @@ static void park_all(struct vmm *vm)
 		vcpu_park(vm->vcpus[i]);
 }
 
-void machine_request(struct vmm *vm, unsigned requests)
+/* Lock held. */
+static uint64_t leave_request(struct vmm *vm, enum machine_request request)
 {
-	pthread_mutex_lock(&vm->lock);
-	vm->requests |= requests;
+	if (request & (MACHINE_REQUEST_RUN | MACHINE_REQUEST_PAUSE))
+		vm->requests &= ~(unsigned)(MACHINE_REQUEST_RUN | MACHINE_REQUEST_PAUSE);
+	vm->requests |= request;
 	pthread_cond_broadcast(&vm->changed);
+	return ++vm->asked;
+}
+
+uint64_t machine_request(struct vmm *vm, enum machine_request request)
+{
+	uint64_t ticket;
+
+	pthread_mutex_lock(&vm->lock);
+	ticket = leave_request(vm, request);
 	pthread_mutex_unlock(&vm->lock);
+	return ticket;
+}
+
+bool machine_answered(struct vmm *vm, uint64_t ticket)
+{
+	bool answered;
+
+	pthread_mutex_lock(&vm->lock);
+	while (vm->answered < ticket && vm->state != MACHINE_STOPPED)
+		pthread_cond_wait(&vm->changed, &vm->lock);
+	answered = vm->answered >= ticket;
+	pthread_mutex_unlock(&vm->lock);
+	return answered;
 }
 
 void machine_finish(struct vmm *vm, enum vmm_exit_kind kind, uint32_t value,
@@ -44,8 +68,7 @@ void machine_finish(struct vmm *vm, enum vmm_exit_kind kind, uint32_t value,
 		if (err)
 			vm->result.error = *err;
 	}
-	vm->requests |= MACHINE_REQUEST_STOP;
-	pthread_cond_broadcast(&vm->changed);
+	leave_request(vm, MACHINE_REQUEST_STOP);
 	pthread_mutex_unlock(&vm->lock);
 }
 
@@ -271,10 +294,8 @@ static void control_reset(struct vmm *vm)
 		return;
 	}
 	pthread_mutex_lock(&vm->lock);
-	vm->reset_count++;
 	vm->boot_time_ns = clock_now(vm->env.clock);
-	run = vm->state == MACHINE_RUNNING && !(vm->requests & MACHINE_REQUEST_STOP);
-	pthread_cond_broadcast(&vm->changed);
+	run = vm->state == MACHINE_RUNNING;
 	pthread_mutex_unlock(&vm->lock);
 	if (run)
 		run_all(vm);
@@ -297,7 +318,8 @@ static void control_stop(struct vmm *vm)
 	(void)!eventfd_write(vm->event_fd, 1);
 }
 
-static unsigned take_requests(struct vmm *vm)
+/* Wait for requests; *ticket: the last of them. */
+static unsigned take_requests(struct vmm *vm, uint64_t *ticket)
 {
 	unsigned requests;
 
@@ -306,26 +328,37 @@ static unsigned take_requests(struct vmm *vm)
 		pthread_cond_wait(&vm->changed, &vm->lock);
 	requests = vm->requests;
 	vm->requests = 0;
+	*ticket = vm->asked;
 	pthread_mutex_unlock(&vm->lock);
 	return requests;
+}
+
+static void answer(struct vmm *vm, uint64_t ticket)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->answered = ticket;
+	pthread_cond_broadcast(&vm->changed);
+	pthread_mutex_unlock(&vm->lock);
 }
 
 static void *machine_control(void *arg)
 {
 	struct vmm *vm = arg;
 	unsigned requests;
+	uint64_t ticket;
 
-	while (!((requests = take_requests(vm)) & MACHINE_REQUEST_STOP)) {
+	while (!((requests = take_requests(vm, &ticket)) & MACHINE_REQUEST_STOP)) {
 		if (requests & MACHINE_REQUEST_PAUSE) {
 			park_and_wait(vm);
 			set_state(vm, MACHINE_PAUSED);
 		}
 		if (requests & MACHINE_REQUEST_RESET)
 			control_reset(vm);
-		if (requests & MACHINE_REQUEST_RESUME) {
+		if (requests & MACHINE_REQUEST_RUN) {
 			set_state(vm, MACHINE_RUNNING);
 			run_all(vm);
 		}
+		answer(vm, ticket);
 	}
 	control_stop(vm);
 	return NULL;
@@ -345,6 +378,6 @@ int machine_start(struct vmm *vm, struct vmm_error *err)
 		return error_set_errno(err, -ret, "cannot start the control thread");
 	vm->control_started = true;
 	/* Only the control thread runs vCPUs: a stop that comes meanwhile is not overtaken. */
-	machine_request(vm, MACHINE_REQUEST_RESUME);
+	machine_request(vm, MACHINE_REQUEST_RUN);
 	return 0;
 }

@@ -30,8 +30,9 @@ enum machine_state {
 };
 
 enum machine_request {
-	MACHINE_REQUEST_PAUSE = 1 << 0,
-	MACHINE_REQUEST_RESUME = 1 << 1,
+	/* Run or pause: the later one of two that are both waiting is the one that counts. */
+	MACHINE_REQUEST_RUN = 1 << 0,
+	MACHINE_REQUEST_PAUSE = 1 << 1,
 	MACHINE_REQUEST_RESET = 1 << 2,
 	MACHINE_REQUEST_STOP = 1 << 3,
 };
@@ -75,15 +76,21 @@ struct vmm {
 	pthread_mutex_t lock; /* guards what follows; innermost */
 	pthread_cond_t changed;
 	enum machine_state state;
-	unsigned requests;    /* enum machine_request */
-	unsigned reset_count; /* completed resets: what a waiter for one compares */
+	unsigned requests; /* enum machine_request, not yet taken by the control thread */
+	uint64_t asked;    /* requests so far: each has its number as a ticket */
+	uint64_t answered; /* tickets up to this one have been dealt with */
 	struct vmm_result result;
 	uint64_t boot_time_ns; /* when the guest was last started */
 	unsigned early_faults; /* triple faults in a row soon after a start */
 };
 
-/* machine.c: requests. Any thread, never blocks. */
-void machine_request(struct vmm *vm, unsigned requests);
+/* machine.c: leave a request; returns its ticket. Any thread, never blocks. */
+uint64_t machine_request(struct vmm *vm, enum machine_request request);
+/*
+ * Wait until the request with this ticket has been dealt with. False: the VM stopped before. Not on
+ * the machine's own threads.
+ */
+bool machine_answered(struct vmm *vm, uint64_t ticket);
 /* Stop for good with this result; the first result counts. */
 void machine_finish(struct vmm *vm, enum vmm_exit_kind kind, uint32_t value,
 		    const struct vmm_error *err);

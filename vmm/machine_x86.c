@@ -96,7 +96,6 @@ static int build_tables(struct vmm *vm, gpa_t *rsdp, struct vmm_error *err)
 		.has_com1 = has_device(vm, "isa-serial"),
 		.has_rtc = has_device(vm, "rtc-cmos"),
 		.has_pvpanic = has_device(vm, "pvpanic"),
-		.has_i8042 = has_device(vm, "i8042"),
 	};
 
 	for (unsigned i = 0; i < vm->cpus; i++)

@@ -155,26 +155,29 @@ static void start(struct input *in)
 /* A chain of header, data and status in the descriptors from `index` on. */
 static void request(struct input *in)
 {
-	const uint16_t index = input_u8(in) % QUEUE_SIZE, n1 = (index + 1) % QUEUE_SIZE,
-		       n2 = (index + 2) % QUEUE_SIZE;
-	const struct virtio_blk_outhdr h = {.type = input_u8(in), .sector = input_u16(in)};
+	const uint16_t index = input_u8(in) % QUEUE_SIZE, second = (index + 1) % QUEUE_SIZE,
+		       third = (index + 2) % QUEUE_SIZE;
 	const uint64_t at = HEADERS + 32u * index;
-	const uint16_t data_flags = VRING_DESC_F_NEXT | (input_u8(in) & 3),
-		       last = VRING_DESC_F_WRITE;
-	const struct vring_desc d[3] = {{at, 16, VRING_DESC_F_NEXT, n1},
-					{input_number(in, 3), input_u16(in), data_flags, n2},
-					{at + 16, 1, last, 0}};
+	struct virtio_blk_outhdr header = {0};
+	struct vring_desc d[3] = {{at, sizeof(header), VRING_DESC_F_NEXT, second},
+				  {0, 0, VRING_DESC_F_NEXT, third},
+				  {at + sizeof(header), 1, VRING_DESC_F_WRITE, 0}};
 	uint16_t idx = 0;
 
-	poke(at, &h, sizeof(h));
-	poke(RING + 16u * index, &d[0], 16);
-	poke(RING + 16u * n1, &d[1], 16);
-	poke(RING + 16u * n2, &d[2], 16);
-	if (guest_read(env.memory, gpa(AVAIL + 2), &idx, 2))
+	header.type = input_u8(in);
+	header.sector = input_u16(in);
+	d[1].addr = input_number(in, 3);
+	d[1].len = input_u16(in);
+	d[1].flags |= input_u8(in) & VRING_DESC_F_WRITE;
+	poke(at, &header, sizeof(header));
+	poke(RING + 16u * index, &d[0], sizeof(d[0]));
+	poke(RING + 16u * second, &d[1], sizeof(d[1]));
+	poke(RING + 16u * third, &d[2], sizeof(d[2]));
+	if (guest_read(env.memory, gpa(AVAIL + 2), &idx, sizeof(idx)))
 		return;
-	poke(AVAIL + 4 + 2u * (idx % QUEUE_SIZE), &index, 2);
+	poke(AVAIL + 4 + 2u * (idx % QUEUE_SIZE), &index, sizeof(index));
 	idx++;
-	poke(AVAIL + 2, &idx, 2);
+	poke(AVAIL + 2, &idx, sizeof(idx));
 	bus_write(env.mmio, bar + NOTIFY, 0, 2);
 }
 

@@ -4,7 +4,7 @@
  * long as it says, and never be more than the queue holds.
  */
 #include <assert.h>
-#include <stdlib.h>
+#include <linux/virtio_ring.h>
 
 #include "tests/fuzz/input.h"
 #include "virtio/virtq.h"
@@ -125,13 +125,13 @@ static void write_memory(struct input *in)
 /* A descriptor that may make sense: whole fields instead of bytes. */
 static void write_descriptor(struct state *s, struct input *in)
 {
-	struct {
-		uint64_t addr;
-		uint32_t len;
-		uint16_t flags, next;
-	} d = {input_u16(in), input_u16(in), input_u8(in) & 7, input_u8(in)};
-	uint16_t index = input_u8(in), idx;
+	struct vring_desc d = {.addr = input_u16(in)};
+	uint16_t index, idx;
 
+	d.len = input_u16(in);
+	d.flags = input_u8(in) & 7;
+	d.next = input_u8(in);
+	index = input_u8(in);
 	if (guest_write(memory, gpa_add(s->layout.desc, 16u * index), &d, sizeof(d)))
 		return;
 	/* Offer it. */

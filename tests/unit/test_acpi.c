@@ -148,6 +148,17 @@ Test(acpi, fadt_tells_of_a_hardware_reduced_machine)
 	guest_memory_destroy(t.memory);
 }
 
+/* Where Linux goes to restart a hardware-reduced machine without EFI. */
+Test(acpi, bios_entry_writes_the_reset_register)
+{
+	static const uint8_t want[] = {0xba, 0x02, 0x06, 0xb0, 0x01, 0xee, 0xf4, 0xeb, 0xfd};
+	struct tables t;
+
+	cr_assert_eq(build(&t, 1, true, NULL), 0);
+	cr_assert_arr_eq(t.area + sizeof(t.area) - 16, want, sizeof(want));
+	guest_memory_destroy(t.memory);
+}
+
 /* Count the entries of a type in the MADT. */
 static unsigned madt_count(const uint8_t *madt, uint8_t type)
 {

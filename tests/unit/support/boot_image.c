@@ -110,6 +110,17 @@ uint8_t *image_bzimage(const void *payload, size_t payload_size, size_t *size)
 	return image;
 }
 
+uint8_t *image_plain_bzimage(size_t *size)
+{
+	uint8_t *elf = malloc(IMAGE_SIZE);
+	uint8_t *image;
+
+	image_elf(elf, true);
+	image = image_bzimage(elf, IMAGE_SIZE, size);
+	free(elf);
+	return image;
+}
+
 static size_t add_size(uint8_t *out, size_t len, size_t unpacked)
 {
 	uint32_t size = (uint32_t)unpacked;

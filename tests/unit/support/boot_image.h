@@ -37,6 +37,9 @@ void image_elf(uint8_t *elf, bool pvh);
 
 /* Allocate a bzImage around a payload; *size: bytes of the image. */
 uint8_t *image_bzimage(const void *payload, size_t payload_size, size_t *size);
+
+/* A bzImage whose payload is the ELF kernel, not compressed: valid in every build. */
+uint8_t *image_plain_bzimage(size_t *size);
 struct setup_header *image_header(uint8_t *bzimage);
 
 /* Compress as Linux does, size trailer included. Allocated; NULL if the build has no such library.
