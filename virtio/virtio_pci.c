@@ -40,7 +40,7 @@ static struct virtio_pci *from_transport(struct virtio_transport *t)
 	return container_of(t, struct virtio_pci, transport);
 }
 
-/* ---- interrupts (4.1.5.1.3, 4.1.5.2, 4.1.5.3) ---- */
+/* ---- interrupts (4.1.5.3, 4.1.5.4) ---- */
 
 /* Device's lock held. */
 static void interrupt(struct virtio_pci *vp, uint16_t vector, uint8_t isr_bit)

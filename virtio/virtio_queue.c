@@ -149,8 +149,7 @@ static void on_doorbell(struct loop_fd *lfd, unsigned events UNUSED)
 	uint64_t count;
 
 	/*
-	 * Before looking at the ring: a doorbell that rings from here on is seen as a new one. Not
-	 * under the lock: somebody else may have read it, then this is one look too many.
+	 * Before looking at the ring: a doorbell that rings from here on is seen as a new one.
 	 */
 	while (read(q->kick_fd, &count, sizeof(count)) < 0 && errno == EINTR)
 		;

@@ -68,13 +68,12 @@ static bool is_virtio(const struct subject *s)
 
 static void create(struct subject *s)
 {
-	const char *format = required_options(s->cls);
+	const char *prefix = required_options(s->cls);
 	struct vmm_error err = {0};
 	char options[128];
 
-	if (format)
-		snprintf(options, sizeof(options), "path=", image);
-	s->dev = fake_env_device(&s->fake, s->cls, format ? options : NULL);
+	snprintf(options, sizeof(options), "%s%s", prefix ? prefix : "", prefix ? image : "");
+	s->dev = fake_env_device(&s->fake, s->cls, options);
 	if (!is_virtio(s))
 		return;
 	cr_assert_eq(virtio_pci_create(&s->pci, virtio_device(s->dev), -1, &err), 0, "%s: %s",

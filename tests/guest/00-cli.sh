@@ -363,12 +363,15 @@ ends 'standard descriptors closed' 124
 cat >"$tmp/on-terminal" <<'END'
 exec 3<&0
 before=$(stty -g)
-{
+wait_for_mode() { # -icanon (raw) or " icanon"
 	tries=0
-	until stty -a <&3 | grep -q -- -icanon || [ "$tries" = 1000 ]; do
+	until stty -a <&3 | grep -q -- "$1" || [ "$tries" = 1000 ]; do
 		tries=$((tries + 1))
 		sleep 0.01
 	done
+}
+{
+	wait_for_mode -icanon
 	pid=$(cat "$1/pid")
 	eval "$2"
 } &
@@ -385,6 +388,10 @@ on_terminal() {
 		<&8 >"$console" 2>&1
 	exec 8>&-
 	rm "$tmp/keys"
+	# Where that failed, the VM may still run.
+	if grep -qs "$files/idle.elf" "/proc/$(cat "$tmp/pid")/cmdline"; then
+		kill -KILL "$(cat "$tmp/pid")"
+	fi
 	if grep -q "^status $2" "$console" && grep -q '^restored' "$console"; then
 		ok "$1"
 	else
@@ -396,11 +403,15 @@ if ! command -v script >/dev/null; then
 	skip 'the terminal is restored' 'script(1) is missing'
 	finish
 fi
-export tmp
 ulimit -c 0
+# In a build with sanitizers these signals would give a report and another status.
+export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}handle_segv=0:handle_sigbus=0
 # shellcheck disable=SC2016 # $pid is for the script
 {
 	on_terminal 'Ctrl-a x leaves, and the terminal is restored' 0 'printf "\001x" >"$1/keys"'
+	on_terminal 'stopped by SIGTSTP it gives the terminal back, and takes it again' 0 \
+		'kill -TSTP $pid; wait_for_mode " icanon"; kill -CONT $pid; wait_for_mode -icanon
+		printf "\001x" >"$1/keys"'
 	for signal in SEGV:139 ABRT:134 BUS:135 QUIT:131; do
 		on_terminal "the terminal is restored after SIG${signal%:*}" "${signal#*:}" \
 			"kill -${signal%:*} \$pid"

@@ -30,6 +30,7 @@ trap 'exit 143' TERM
 
 tap_count=0
 tap_failed=0
+tap_shown=
 
 # ok NAME
 ok() {
@@ -46,7 +47,10 @@ not_ok() {
 	echo "not ok $tap_count - $name"
 	printf '%s\n' "$why" | sed 's/^/#   /'
 	for file; do
+		# Once is enough: several tests may share a console.
+		case " $tap_shown " in *" $file "*) continue ;; esac
 		[ -s "$file" ] || continue
+		tap_shown="$tap_shown $file"
 		echo "#   --- ${file##*/}"
 		tr -d '\000\r' <"$file" | grep -av '^W ' | tail -n 60 | sed 's/^/#   | /'
 	done
@@ -80,6 +84,7 @@ status=0
 run_vmm() {
 	local seconds=$1
 	shift
+	tap_shown=
 	timeout --foreground -k 5 "$seconds" "$vmm" "$@" >"$console" 2>"$messages"
 	# shellcheck disable=SC2034 # for those who source this
 	status=$?

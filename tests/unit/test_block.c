@@ -452,18 +452,16 @@ Test(block, writes_of_neighbours_in_one_unit_of_the_host_do_not_undo_each_other)
 	free(back);
 }
 
-Test(block, writes_of_single_sectors_in_one_unit_all_arrive)
+/* Write `count` sectors one by one, all in flight at once, and read them back. */
+static void write_all_at_once(struct block_fixture *f, int count)
 {
-	struct block_fixture f;
-	static struct noted writes[NEIGHBOURS];
-	struct iovec iov[NEIGHBOURS];
-	char *data = pages(NEIGHBOURS * 512), *back = pages(NEIGHBOURS * 512);
+	const size_t length = (size_t)count * 512;
+	struct noted *writes = calloc((size_t)count, sizeof(*writes));
+	struct iovec *iov = calloc((size_t)count, sizeof(*iov));
+	char *data = pages(length), *back = pages(length);
 
-	fixture_init(&f, DISK_SIZE);
-	f.options.cache = BLOCK_CACHE_NONE;
-	f.direct_align = 4096;
-	fill(data, NEIGHBOURS * 512, 11);
-	for (int i = 0; i < NEIGHBOURS && (f.block || fixture_open(&f)); i++) {
+	fill(data, length, 11);
+	for (int i = 0; i < count; i++) {
 		iov[i] = (struct iovec){data + i * 512, 512};
 		writes[i].req = (struct block_request){.op = BLOCK_WRITE,
 						       .offset = (uint64_t)i * 512,
@@ -472,16 +470,58 @@ Test(block, writes_of_single_sectors_in_one_unit_all_arrive)
 						       .iovcnt = 1,
 						       .done = note};
 		sem_init(&writes[i].done, 0, 0);
-		block_submit(f.block, &writes[i].req);
+		block_submit(f->block, &writes[i].req);
 	}
-	if (f.block) {
-		fixture_settle(&f);
-		cr_assert_eq(fixture_do(&f, BLOCK_READ, 0, NEIGHBOURS * 512, back, 0), 0);
-		cr_assert_arr_eq(back, data, NEIGHBOURS * 512);
+	cr_assert_eq(block_in_flight(f->block), (unsigned)count);
+	fixture_settle(f);
+	cr_assert_eq(fixture_do(f, BLOCK_READ, 0, length, back, 0), 0);
+	cr_assert_eq(memcmp(back, data, length), 0);
+	free(writes);
+	free(iov);
+	free(data);
+	free(back);
+}
+
+Test(block, writes_of_single_sectors_in_one_unit_all_arrive)
+{
+	struct block_fixture f;
+
+	fixture_init(&f, DISK_SIZE);
+	f.options.cache = BLOCK_CACHE_NONE;
+	f.direct_align = 4096;
+	if (fixture_open(&f))
+		write_all_at_once(&f, NEIGHBOURS);
+	fixture_destroy(&f);
+}
+
+static void flood(struct block_fixture *f)
+{
+	write_all_at_once(f, 1500);
+}
+
+Test(block, more_requests_than_the_engine_takes_at_once)
+{
+	on_every_disk(flood);
+}
+
+/* What cannot be read in full is not written back. */
+Test(block, a_part_of_a_unit_that_the_file_has_lost_is_not_written)
+{
+	struct block_fixture f;
+	char *data = pages(512);
+	struct stat st;
+
+	fixture_init(&f, DISK_SIZE);
+	f.options.cache = BLOCK_CACHE_NONE;
+	f.direct_align = 4096;
+	if (fixture_open(&f)) {
+		cr_assert_eq(truncate(f.path, MIB + 1024), 0);
+		cr_assert_eq(fixture_do(&f, BLOCK_WRITE, MIB + 512, 512, data, 0), -EIO);
+		cr_assert_eq(stat(f.path, &st), 0);
+		cr_assert_eq(st.st_size, (off_t)(MIB + 1024));
 	}
 	fixture_destroy(&f);
 	free(data);
-	free(back);
 }
 
 /* A file system without holes: everything falls back to writing zeroes. */

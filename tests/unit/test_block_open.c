@@ -3,11 +3,16 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "support/block_fixture.h"
@@ -241,6 +246,54 @@ Test(block_open, permission_denied_hints_at_readonly)
 		cr_assert_eq(seteuid(0), 0);
 	cr_assert_eq(r, -EACCES, "%s", f.err.message);
 	SAYS(&f, "readonly=on");
+}
+
+/* As on a host that forbids io_uring: the answer to io_uring_setup is EPERM. */
+static void forbid_io_uring(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {ARRAY_SIZE(code), code};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+		_exit(77);
+}
+
+/* In a child, which the filter dies with. Returns what went wrong, 0: nothing. */
+static int without_io_uring(void)
+{
+	f.options.engine = BLOCK_ENGINE_IO_URING;
+	if (fixture_try_open(&f) >= 0 || !strstr(f.err.message, "engine=io_uring") ||
+	    !strstr(f.err.message, "use engine=threads or auto"))
+		return 1;
+	f.options.engine = BLOCK_ENGINE_AUTO;
+	if (fixture_try_open(&f) < 0)
+		return 2;
+	if (strcmp(block_info(f.block)->engine, "threads") != 0 ||
+	    !strstr(f.lines, "disk requests use threads"))
+		return 3;
+	return fixture_do(&f, BLOCK_FLUSH, 0, 0, NULL, 0) ? 4 : 0;
+}
+
+Test(block_open, without_io_uring_auto_takes_threads_and_io_uring_says_why)
+{
+	int status = 0;
+	pid_t child = fork();
+
+	if (child == 0) {
+		forbid_io_uring();
+		_exit(without_io_uring());
+	}
+	cr_assert_eq(waitpid(child, &status, 0), child);
+	cr_assert(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		cr_skip_test("no seccomp here");
+	cr_assert_eq(WEXITSTATUS(status), 0);
 }
 
 Test(block_open, names_of_options)

@@ -332,24 +332,26 @@ static void *read_moving(void *arg UNUSED)
 
 Test(bus, readers_never_see_half_of_a_change)
 {
+	/* Many below the ones that are read, so that moving them takes long enough to be seen. */
+	enum { N = 512 };
 	struct bus_region fixed = {.name = "fixed", .size = 16, .read = answer_address};
 	struct bus_region moving = {.name = "moving", .size = 16, .read = answer_address};
-	struct bus_region low[32];
+	struct bus_region low[N];
 	pthread_t a, b;
 	void *wrong;
 
 	memset(low, 0, sizeof(low));
-	for (unsigned i = 0; i < 32; i++) {
+	for (unsigned i = 0; i < N; i++) {
 		low[i] = (struct bus_region){.name = "low", .size = 8};
 		cr_assert_eq(bus_map(bus, &low[i], i * 16), 0);
 	}
 	cr_assert_eq(bus_map(bus, &fixed, 0x8000), 0);
 	pthread_create(&a, NULL, read_fixed, NULL);
 	pthread_create(&b, NULL, read_moving, NULL);
-	for (unsigned i = 0; i < 5000; i++) {
+	for (unsigned i = 0; i < 20000; i++) {
 		cr_assert_eq(bus_map(bus, &moving, i % 2 ? 0x4000 : 0xc000), 0);
-		bus_unmap(&low[i % 32]);
-		cr_assert_eq(bus_map(bus, &low[i % 32], (i % 32) * 16), 0);
+		bus_unmap(&low[i % N]);
+		cr_assert_eq(bus_map(bus, &low[i % N], (i % N) * 16), 0);
 		bus_unmap(&moving);
 	}
 	finished = true;
@@ -358,7 +360,7 @@ Test(bus, readers_never_see_half_of_a_change)
 	pthread_join(b, &wrong);
 	cr_assert_null(wrong);
 	bus_unmap(&fixed);
-	for (unsigned i = 0; i < 32; i++)
+	for (unsigned i = 0; i < N; i++)
 		bus_unmap(&low[i]);
 }
 

@@ -668,7 +668,7 @@ static int terminal(void)
 Test(chardev, a_terminal_is_made_raw_and_restored)
 {
 	const int person = terminal();
-	struct termios before, during, after;
+	struct termios before = {0}, during, after = {0};
 
 	tcgetattr(STDIN_FILENO, &before);
 	open_spec("stdio");
@@ -706,11 +706,11 @@ Test(chardev, escapes_at_a_terminal)
 	open_spec("stdio");
 	say(person, "a\001");
 	say(person, "ab\001bc\001zd");
-	until(front.len == 4);
+	until(front.len == 5);
 	cr_expect_str_eq(front.input, "a\001bcd");
 	cr_expect_eq(front.breaks, 1u);
 	say(person, "\001he");
-	until(front.len == 5);
+	until(front.len == 6);
 	settle();
 	cr_expect(strstr(get(person), "Ctrl-a h"));
 	cr_expect_eq(front.quits, 0u);

@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -248,6 +249,44 @@ Test(device, quiesce_wait_waits_for_a_loop_on_its_thread)
 	cr_assert_eq(toy(fast)->quiesces, 200);
 	device_destroy(slow);
 	device_destroy(fast);
+}
+
+/* Holds the loop's thread until the test has asked for a quiesce, then ends an older drain. */
+struct holder {
+	struct loop_task task;
+	struct device *dev;
+	sem_t go;
+	unsigned done, early;
+};
+
+static void hold(struct loop_task *task)
+{
+	struct holder *h = container_of(task, struct holder, task);
+
+	sem_wait(&h->go);
+	device_quiesced(h->dev);
+	h->early = h->done;
+}
+
+static void nothing(void *arg UNUSED)
+{
+}
+
+Test(device, the_end_of_an_older_drain_is_not_taken_for_the_quiesce)
+{
+	struct holder h = {.dev = make(NULL, NULL)};
+
+	sem_init(&h.go, 0, 0);
+	loop_task_init(&h.task, hold);
+	cr_assert_eq(loop_start(env.loop, NULL), 0);
+	loop_post(env.loop, &h.task);
+	device_quiesce(h.dev, count_done, &h.done);
+	sem_post(&h.go);
+	loop_call(env.loop, nothing, NULL);
+	loop_join(env.loop);
+	cr_assert_eq(h.early, 0);
+	cr_assert_eq(h.done, 1);
+	device_destroy(h.dev);
 }
 
 /* ---- saved state ---- */

@@ -188,7 +188,8 @@ Test(virtio_blk, requests_on_several_queues_run_together)
 		virtio_driver_kick(&f.driver, q);
 	}
 	fake_env_settle(&f.fake);
-	cr_assert_eq(f.blk->in_flight, 4u);
+	cr_assert_eq(f.blk->in_flight, 4u, "%u in flight, %u: %s", f.blk->in_flight, f.tap->count,
+		     f.fake.last_log);
 	blk_release(&f);
 	for (unsigned q = 0; q < 4; q++) {
 		virtio_driver_wait(&f.driver, q, NULL);

@@ -298,6 +298,27 @@ Test(virtio_blk_hostile, machine_quiesces_while_the_driver_resets)
 	cr_assert_eq(virtio_read_status(&f.blk->vd), 0);
 }
 
+Test(virtio_blk_hostile, nothing_is_written_after_the_chain_is_pushed)
+{
+	gpa_t data, status;
+	uint8_t bytes[512];
+
+	start(BLK_LINUX);
+	data = blk_pattern(&f, 512, 1);
+	status = blk_add(&f, 0, VIRTIO_BLK_T_IN, 0, data, 512);
+	virtio_driver_kick(&f.driver, 0);
+	virtio_driver_wait(&f.driver, 0, NULL);
+	/* The memory is the driver's again, who may have given it to a process by now. */
+	driver_write(f.driver.memory, status, "\x77", 1);
+	cr_assert_eq(guest_fill(f.driver.memory, data, 0x77, 512), 0);
+	fake_env_settle(&f.fake);
+	start(BLK_LINUX);
+	cr_assert_eq(blk_status(&f, status), 0x77);
+	driver_read(f.driver.memory, data, bytes, sizeof(bytes));
+	for (unsigned i = 0; i < sizeof(bytes); i++)
+		cr_assert_eq(bytes[i], 0x77);
+}
+
 /* ---- failures of the image ---- */
 
 Test(virtio_blk_hostile, failing_image_gives_ioerr_and_works_again_after)

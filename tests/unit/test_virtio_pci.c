@@ -355,6 +355,17 @@ Test(virtio_pci, whole_bar_may_be_read_and_written)
 	echo(0);
 }
 
+Test(virtio_pci, dma_to_registers_breaks_the_device)
+{
+	const struct driver_buffer b[] = {{gpa(MIB), 16, false}, {gpa(driver.common), 16, true}};
+
+	virtio_driver_start(&driver, 0, 1);
+	driver_ring_add(&driver.rings[0], b, 2);
+	virtio_driver_kick(&driver, 0);
+	cr_assert(virtio_driver_broken(&driver));
+	cr_assert_eq(toy->chains, 0u);
+}
+
 /* ---- the configuration access capability ---- */
 
 static unsigned window(unsigned bar, uint32_t offset, uint32_t length)

@@ -14,17 +14,24 @@ void driver_read(const struct guest_memory *memory, gpa_t at, void *data, size_t
 	cr_assert_eq(guest_read(memory, at, data, len), 0);
 }
 
+/* Indices and flags are shared with the device's thread: one access, with the driver's barriers. */
+static uint16_t *shared16(const struct driver_ring *ring, gpa_t at)
+{
+	uint64_t n;
+	void *host = guest_resolve(ring->memory, at, 2, &n);
+
+	cr_assert(host && n == 2);
+	return host;
+}
+
 static void put16(struct driver_ring *ring, gpa_t at, uint16_t v)
 {
-	driver_write(ring->memory, at, &v, sizeof(v));
+	__atomic_store_n(shared16(ring, at), v, __ATOMIC_RELEASE);
 }
 
 static uint16_t get16(const struct driver_ring *ring, gpa_t at)
 {
-	uint16_t v;
-
-	driver_read(ring->memory, at, &v, sizeof(v));
-	return v;
+	return __atomic_load_n(shared16(ring, at), __ATOMIC_ACQUIRE);
 }
 
 /* ---- a split ring ---- */

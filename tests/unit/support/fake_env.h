@@ -48,12 +48,12 @@ struct fake_msi_message {
 struct fake_msi {
 	struct msi_sink sink;
 	pthread_mutex_t lock;
-	unsigned limit;   /* vectors that may live at once; default: no limit */
-	int set_error;    /* what msi_vector_ops.set returns; default 0 */
-	unsigned live;    /* vectors that exist */
-	unsigned created; /* ever */
-	unsigned sets;    /* calls of set that succeeded */
-	unsigned signals; /* messages sent; the first FAKE_MSI_LOG are in `messages` */
+	unsigned limit;           /* vectors that may live at once; default: no limit */
+	int set_error;            /* what msi_vector_ops.set returns; default 0 */
+	unsigned live;            /* vectors that exist */
+	unsigned created;         /* ever */
+	unsigned sets;            /* calls of set that succeeded */
+	_Atomic unsigned signals; /* messages sent; the first FAKE_MSI_LOG are in `messages` */
 	struct fake_msi_message messages[FAKE_MSI_LOG];
 };
 
