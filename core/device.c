@@ -76,7 +76,6 @@ int device_create(struct device **out, const struct device_class *cls, const cha
 	dev->env = env;
 	dev->loop = env->loop;
 	pthread_mutex_init(&dev->lock, NULL);
-	list_init(&dev->link);
 	loop_task_init(&dev->quiesce_task, begin_quiesce);
 	dev->id = strdup(id);
 	r = dev->id ? options_parse(options_of(cls), id, NULL, options, dev, err)

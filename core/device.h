@@ -10,7 +10,8 @@
  * -> device_destroy (quiesced first, then unrealize).
  *
  * Locking: `lock` guards the device's state. vCPU register accesses take it, handlers on the home
- * loop take it; it is never held while waiting. Order: a device's lock, then a loop's, then none.
+ * loop take it; it is never held while waiting. Order: a PCI function's lock, the bus's map lock,
+ * the device's, then leaves (MSI-X table, INTx line, a loop's list of posts).
  */
 #ifndef CORE_DEVICE_H
 #define CORE_DEVICE_H
@@ -96,7 +97,6 @@ struct device {
 	struct loop *loop; /* home loop */
 	pthread_mutex_t lock;
 	struct log_limit guest_log;
-	struct list link; /* for the owner of the device */
 	/* What the caller of device_quiesce wants; read on the home loop once that has begun. */
 	void (*quiesce_wanted)(struct device *dev, void *arg);
 	void *quiesce_arg;

@@ -153,11 +153,24 @@ static bool alarm_part(const struct mc146818 *m, unsigned reg, int now)
 	return (reg == REG_HOURS_ALARM ? decode_hour(m, v) : decode(m, v)) == now;
 }
 
+/* Whether a part can match at all; the guest may have written anything there. */
+static bool alarm_possible(const struct mc146818 *m, unsigned reg, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (alarm_part(m, reg, i))
+			return true;
+	return false;
+}
+
 /* The first alarm after the guest's second `after`, or MC146818_NEVER. */
 static int64_t next_alarm(const struct mc146818 *m, int64_t after)
 {
 	int64_t t = after + 1;
 
+	/* Else the search below would go through every second of the day. */
+	if (!alarm_possible(m, REG_HOURS_ALARM, 24) || !alarm_possible(m, REG_MINUTES_ALARM, 60) ||
+	    !alarm_possible(m, REG_SECONDS_ALARM, 60))
+		return MC146818_NEVER;
 	/* Skips hours and minutes that do not match. */
 	while (t <= after + DAY) {
 		const int in_day = (int)(t - floor_div(t, DAY) * DAY);

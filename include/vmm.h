@@ -122,7 +122,10 @@ VMM_API int vmm_reset(struct vmm *vm, struct vmm_error *err);
 /* Ask the VM to stop at once. Does not wait. Safe to call in any state, from any thread. */
 VMM_API void vmm_stop(struct vmm *vm);
 
-/* Wait until the VM has stopped: every vCPU thread has ended and disks are quiet. */
+/*
+ * Wait until the VM has stopped: no vCPU runs any more and disks are quiet. -EINVAL: it was never
+ * started.
+ */
 VMM_API int vmm_wait(struct vmm *vm, struct vmm_result *result);
 
 /*

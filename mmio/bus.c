@@ -85,6 +85,8 @@ static struct bus_region *find(struct bus *bus, uint64_t address, unsigned size,
 	struct bus_region *region = NULL;
 	unsigned before, after;
 
+	if (size > 8 || !is_power_of_two(size))
+		return NULL;
 	for (;;) {
 		before = atomic_load_explicit(&bus->seq, memory_order_acquire);
 		if (before & 1) {

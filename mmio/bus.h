@@ -59,7 +59,8 @@ void bus_unmap(struct bus_region *region);
 /*
  * One access by a vCPU. Unclaimed reads give all ones, unclaimed writes vanish; false is returned
  * for both so that the caller can trace them. An access that straddles the end of a region is
- * unclaimed. Any thread, lock-free look-up.
+ * unclaimed, and so is one of 3, 5, 6 or 7 bytes: what the hypervisor makes of a guest's access
+ * across pages. Any thread, lock-free look-up.
  */
 bool bus_read(struct bus *bus, uint64_t address, unsigned size, uint64_t *value);
 bool bus_write(struct bus *bus, uint64_t address, uint64_t value, unsigned size);

@@ -181,7 +181,7 @@ static enum machine_state get_state(struct vmm *vm)
 
 int vmm_add_device(struct vmm *vm, const char *cls, const char *options, struct vmm_error *err)
 {
-	if (get_state(vm) != MACHINE_CREATED || vm->control_started)
+	if (vm->vcpus)
 		return error_set(err, EBUSY, "device %s: devices are added before the VM starts",
 				 cls);
 	return machine_add_device(vm, cls, options, NULL, err);
@@ -191,7 +191,8 @@ int vmm_add_device(struct vmm *vm, const char *cls, const char *options, struct 
 
 int vmm_start(struct vmm *vm, struct vmm_error *err)
 {
-	if (vm->control_started)
+	/* Also after a start that failed: what it made is there until vmm_destroy. */
+	if (vm->vcpus)
 		return error_set(err, EBUSY, "VM %s has been started already", vm->name);
 	return machine_start(vm, err);
 }
@@ -260,10 +261,11 @@ void vmm_destroy(struct vmm *vm)
 		vmm_stop(vm);
 		pthread_join(vm->control, NULL);
 	}
-	for (unsigned i = 0; vm->vcpus && i < vm->cpus; i++)
-		vcpu_destroy(vm->vcpus[i]);
+	/* The vCPUs are parked. The loop ends first: its devices may still ask to park them. */
 	if (vm->io_running)
 		loop_join(vm->io);
+	for (unsigned i = 0; vm->vcpus && i < vm->cpus; i++)
+		vcpu_destroy(vm->vcpus[i]);
 	machine_remove_devices(vm);
 	loop_destroy(vm->io);
 	pci_bus_destroy(vm->pci);

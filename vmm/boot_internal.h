@@ -181,7 +181,4 @@ int boot_write_pvh_info(struct guest_memory *memory,
 int boot_write_page_tables(struct guest_memory *memory) MUST_CHECK;
 int boot_write_gdt(struct guest_memory *memory, enum boot_mode mode) MUST_CHECK;
 
-/* The end of the RAM that starts at address 0. */
-uint64_t boot_low_ram_end(const struct guest_memory *memory);
-
 #endif

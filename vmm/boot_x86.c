@@ -27,7 +27,8 @@ struct boot {
 	const struct log *log;
 };
 
-uint64_t boot_low_ram_end(const struct guest_memory *memory)
+/* The end of the RAM that starts at address 0. */
+static uint64_t low_ram_end(const struct guest_memory *memory)
 {
 	uint64_t end = 0;
 
@@ -121,10 +122,10 @@ static int check_memory(const struct boot *boot, const struct guest_memory *memo
 {
 	const struct boot_elf *elf = &boot->elf;
 	uint64_t end = boot->is_bzimage ? boot->bzimage.end : elf->end;
-	bool fits = boot_low_ram_end(memory) > X86_KERNEL_START;
+	bool fits = low_ram_end(memory) > X86_KERNEL_START;
 
 	if (boot->is_bzimage)
-		fits = fits && end <= boot_low_ram_end(memory);
+		fits = fits && end <= low_ram_end(memory);
 	else
 		for (unsigned i = 0; i < elf->count; i++)
 			fits = fits && guest_memory_contains(memory, gpa(elf->segments[i].paddr),
@@ -186,7 +187,7 @@ static int place_initrd(struct boot *boot, const struct guest_memory *memory, st
 {
 	const struct setup_header *h = &boot->bzimage.header;
 	uint64_t start = boot->is_bzimage ? boot->bzimage.end : boot->elf.end;
-	uint64_t top = MIN(boot_low_ram_end(memory), X86_HIGH_RAM_START);
+	uint64_t top = MIN(low_ram_end(memory), X86_HIGH_RAM_START);
 	uint64_t addr;
 
 	if (boot->initrd_size == 0)

@@ -18,10 +18,14 @@ struct needed_cap {
 };
 
 static const struct needed_cap needed_caps[] = {
-	{KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP"},     {KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY"},
-	{KVM_CAP_EXT_CPUID, "KVM_CAP_EXT_CPUID"}, {KVM_CAP_IRQFD, "KVM_CAP_IRQFD"},
-	{KVM_CAP_IOEVENTFD, "KVM_CAP_IOEVENTFD"}, {KVM_CAP_IRQ_ROUTING, "KVM_CAP_IRQ_ROUTING"},
+	{KVM_CAP_IRQCHIP, "KVM_CAP_IRQCHIP"},
+	{KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY"},
+	{KVM_CAP_EXT_CPUID, "KVM_CAP_EXT_CPUID"},
+	{KVM_CAP_IRQFD, "KVM_CAP_IRQFD"},
+	{KVM_CAP_IOEVENTFD, "KVM_CAP_IOEVENTFD"},
+	{KVM_CAP_IRQ_ROUTING, "KVM_CAP_IRQ_ROUTING"},
 	{KVM_CAP_MP_STATE, "KVM_CAP_MP_STATE"},
+	{KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT"},
 };
 
 bool kvm_host_has_hardware_virtualization(void)
@@ -137,6 +141,9 @@ static int create_irqchip(struct kvm_vm *vm, bool pit, struct vmm_error *err)
 		return error_set_errno(err, errno, "KVM_CREATE_IRQCHIP");
 	if (pit && ioctl(vm->vm_fd, KVM_CREATE_PIT2, &config) < 0)
 		return error_set_errno(err, errno, "KVM_CREATE_PIT2");
+	if (pit && ioctl(vm->vm_fd, KVM_GET_PIT2, &vm->pit_power_on) < 0)
+		return error_set_errno(err, errno, "KVM_GET_PIT2");
+	vm->has_pit = pit;
 	for (unsigned i = 0; i < ARRAY_SIZE(vm->power_on); i++) {
 		vm->power_on[i].chip_id = i;
 		if (ioctl(vm->vm_fd, KVM_GET_IRQCHIP, &vm->power_on[i]) < 0)
@@ -147,6 +154,9 @@ static int create_irqchip(struct kvm_vm *vm, bool pit, struct vmm_error *err)
 
 int kvm_irqchip_reset(struct kvm_vm *vm)
 {
+	/* First: the interrupts of a timer that still runs go away with the controllers' state. */
+	if (vm->has_pit && ioctl(vm->vm_fd, KVM_SET_PIT2, &vm->pit_power_on) < 0)
+		return -errno;
 	for (unsigned i = 0; i < ARRAY_SIZE(vm->power_on); i++)
 		if (ioctl(vm->vm_fd, KVM_SET_IRQCHIP, &vm->power_on[i]) < 0)
 			return -errno;

@@ -37,6 +37,12 @@ struct irq_line *kvm_irq_line(struct kvm_vm *vm, unsigned gsi);
 struct msi_sink *kvm_msi_sink(struct kvm_vm *vm);
 struct doorbell_sink *kvm_doorbell_sink(struct kvm_vm *vm);
 
+/*
+ * The first guest physical address that vCPUs cannot reach (a power of two): RAM and BARs must lie
+ * below.
+ */
+uint64_t kvm_address_limit(const struct kvm_vm *vm);
+
 /* Interrupt controllers back to their state at power-on. vCPUs stopped. Returns 0 or -errno. */
 int kvm_irqchip_reset(struct kvm_vm *vm) MUST_CHECK;
 

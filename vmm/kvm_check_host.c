@@ -100,7 +100,7 @@ static void check_capabilities(struct check *check, int kvm)
 		{KVM_CAP_USER_MEMORY, "user memory"}, {KVM_CAP_IRQCHIP, "in-kernel irqchip"},
 		{KVM_CAP_EXT_CPUID, "CPUID"},         {KVM_CAP_MP_STATE, "MP state"},
 		{KVM_CAP_IRQ_ROUTING, "IRQ routing"}, {KVM_CAP_IRQFD, "irqfd"},
-		{KVM_CAP_IOEVENTFD, "ioeventfd"},
+		{KVM_CAP_IOEVENTFD, "ioeventfd"},     {KVM_CAP_IMMEDIATE_EXIT, "immediate exit"},
 	};
 	char missing[128] = "";
 	size_t len = 0;

@@ -17,7 +17,10 @@
 #define LEAF1_ECX_HYPERVISOR   (1u << 31)
 #define LEAF1_EDX_HTT          (1u << 28)
 #define LEAF81_ECX_CMP_LEGACY  (1u << 1)
-#define LEAF81_ECX_TOPOEXT     (1u << 22)
+
+/* Leaf 0, EBX: the start of "AuthenticAMD" and "HygonGenuine". */
+#define VENDOR_AMD   0x68747541u
+#define VENDOR_HYGON 0x6f677948u
 
 #define LEVEL_SMT  1u
 #define LEVEL_CORE 2u
@@ -80,6 +83,7 @@ static void leaf_topology(struct kvm_cpuid_entry2 *e, unsigned index, unsigned c
 	}
 }
 
+/* On Intel these bits are reserved. */
 static void leaf_amd_sizes(struct kvm_cpuid_entry2 *e, unsigned cpus)
 {
 	e->ecx = (e->ecx & ~0xf0ffu) | (cpus > 256 ? 255 : cpus - 1) | (core_bits(cpus) << 12);
@@ -92,7 +96,13 @@ static void leaf_amd_topology(struct kvm_cpuid_entry2 *e, unsigned index)
 	e->ecx = 0;            /* node 0, one node */
 }
 
-static void fill(struct kvm_cpuid_entry2 *e, unsigned index, unsigned cpus)
+/* The guest is not one with encrypted memory, whatever the host can do. */
+static void leaf_amd_encryption(struct kvm_cpuid_entry2 *e)
+{
+	e->eax = e->ebx = e->ecx = e->edx = 0;
+}
+
+static void fill(struct kvm_cpuid_entry2 *e, unsigned index, unsigned cpus, bool amd)
 {
 	switch (e->function) {
 	case 0x1:
@@ -107,11 +117,12 @@ static void fill(struct kvm_cpuid_entry2 *e, unsigned index, unsigned cpus)
 		break;
 	case 0x80000001:
 		e->ecx &= ~LEAF81_ECX_CMP_LEGACY;
-		if (cpus > 1 && (e->ecx & LEAF81_ECX_TOPOEXT))
+		if (amd && cpus > 1)
 			e->ecx |= LEAF81_ECX_CMP_LEGACY;
 		break;
 	case 0x80000008:
-		leaf_amd_sizes(e, cpus);
+		if (amd)
+			leaf_amd_sizes(e, cpus);
 		break;
 	case 0x8000001d:
 		leaf_cache(e, cpus, false);
@@ -119,37 +130,68 @@ static void fill(struct kvm_cpuid_entry2 *e, unsigned index, unsigned cpus)
 	case 0x8000001e:
 		leaf_amd_topology(e, index);
 		break;
+	case 0x8000001f:
+		leaf_amd_encryption(e);
+		break;
 	default:
 		break;
 	}
 }
 
-static bool has_leaf(const struct kvm_cpuid2 *cpuid, uint32_t function, uint32_t index)
+static const struct kvm_cpuid_entry2 *find_leaf(const struct kvm_cpuid2 *cpuid, uint32_t function,
+						uint32_t index)
 {
 	for (uint32_t i = 0; i < cpuid->nent; i++)
 		if (cpuid->entries[i].function == function && cpuid->entries[i].index == index)
-			return true;
-	return false;
+			return &cpuid->entries[i];
+	return NULL;
 }
 
-/* Leaf Bh exists on every x2APIC system; a template without its levels gets them. */
-static void add_topology(struct kvm_cpuid2 *cpuid)
+static bool is_amd(const struct kvm_cpuid2 *cpuid)
+{
+	const struct kvm_cpuid_entry2 *e = find_leaf(cpuid, 0, 0);
+
+	return e && (e->ebx == VENDOR_AMD || e->ebx == VENDOR_HYGON);
+}
+
+uint64_t kvm_address_limit(const struct kvm_vm *vm)
+{
+	const struct kvm_cpuid_entry2 *e = find_leaf(vm->cpuid, 0x80000008, 0);
+	unsigned bits = e ? e->eax & 0xff : 36;
+	unsigned guest = e ? (e->eax >> 16) & 0xff : 0; /* 0: as many as the processor has */
+
+	if (guest && guest < bits)
+		bits = guest;
+	return UINT64_C(1) << MIN(MAX(bits, 32u), 52u);
+}
+
+/* The levels that the template lacks: KVM gives level 0 alone where it leaves topology to us. */
+static void add_levels(struct kvm_cpuid2 *cpuid, uint32_t function)
 {
 	for (uint32_t level = 0; level < 3; level++) {
-		if (has_leaf(cpuid, 0xb, level) || cpuid->nent >= KVM_MAX_CPUIDS)
+		if (find_leaf(cpuid, function, level) || cpuid->nent >= KVM_MAX_CPUIDS)
 			continue;
 		cpuid->entries[cpuid->nent++] = (struct kvm_cpuid_entry2){
-			.function = 0xb,
+			.function = function,
 			.index = level,
 			.flags = KVM_CPUID_FLAG_SIGNIFCANT_INDEX,
 		};
 	}
 }
 
+/* Leaf Bh exists on every x2APIC system; 1Fh, where it exists, is what kernels prefer. */
+static void add_topology(struct kvm_cpuid2 *cpuid)
+{
+	add_levels(cpuid, 0xb);
+	if (find_leaf(cpuid, 0x1f, 0))
+		add_levels(cpuid, 0x1f);
+}
+
 struct kvm_cpuid2 *kvm_cpuid_for(const struct kvm_vm *vm, unsigned index)
 {
 	size_t size = sizeof(*vm->cpuid) + KVM_MAX_CPUIDS * sizeof(struct kvm_cpuid_entry2);
 	struct kvm_cpuid2 *cpuid = malloc(size);
+	bool amd = is_amd(vm->cpuid);
 
 	if (!cpuid)
 		return NULL;
@@ -162,7 +204,7 @@ struct kvm_cpuid2 *kvm_cpuid_for(const struct kvm_vm *vm, unsigned index)
 			e->eax = 0xb;
 		if (e->function == 1 && vm->tsc_deadline)
 			e->ecx |= LEAF1_ECX_TSC_DEADLINE;
-		fill(e, index, vm->cpus);
+		fill(e, index, vm->cpus, amd);
 	}
 	return cpuid;
 }

@@ -38,7 +38,9 @@ struct kvm_vm {
 	uint64_t gsi_used[KVM_MAX_GSI / 64];
 
 	struct kvm_irqchip power_on[3]; /* PIC master, PIC slave, IOAPIC */
-	struct kvm_cpuid2 *cpuid;       /* what KVM supports; template for each vCPU */
+	struct kvm_pit_state2 pit_power_on;
+	bool has_pit;
+	struct kvm_cpuid2 *cpuid; /* what KVM supports; template for each vCPU */
 	struct kvm_msr_list *msr_list;
 };
 

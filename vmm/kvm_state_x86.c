@@ -25,9 +25,6 @@
 #define EFER_LME (UINT64_C(1) << 8)
 #define EFER_LMA (UINT64_C(1) << 10)
 
-#define BOOT_CS 0x10
-#define BOOT_DS 0x18
-
 struct kvm_power_on {
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
@@ -37,7 +34,9 @@ struct kvm_power_on {
 	struct kvm_lapic_state lapic;
 	struct kvm_vcpu_events events;
 	struct kvm_mp_state mp;
-	bool has_xcrs;
+	struct kvm_nested_state nested;
+	struct kvm_xsave xsave;
+	bool has_xcrs, has_xsave, has_nested;
 	struct kvm_msrs *msrs;
 };
 
@@ -130,6 +129,9 @@ static int remember(struct kvm_vm *vm, int fd, struct kvm_power_on *s, struct vm
 	    (ret = STEP(fd, KVM_GET_MP_STATE, &s->mp, err)) < 0)
 		return ret;
 	s->has_xcrs = ioctl(fd, KVM_GET_XCRS, &s->xcrs) == 0;
+	s->has_xsave = ioctl(fd, KVM_GET_XSAVE, &s->xsave) == 0;
+	s->nested.size = sizeof(s->nested);
+	s->has_nested = ioctl(fd, KVM_GET_NESTED_STATE, &s->nested) == 0;
 	ret = get_msrs(fd, vm->msr_list, &s->msrs);
 	return ret < 0 ? error_set(err, ENOMEM, "no memory for the MSRs of a vCPU") : 0;
 }
@@ -159,7 +161,13 @@ fail:
 
 int kvm_state_reset(int fd, const struct kvm_power_on *s)
 {
-	/* MP state first: it takes an AP out of whatever it waits for. LAPIC after the base MSR. */
+	/* First out of VMX or SVM: while VMX is on, KVM accepts no CR4 that lacks VMXE. */
+	if (s->has_nested && ioctl(fd, KVM_SET_NESTED_STATE, &s->nested) < 0)
+		return -errno;
+	/* Vector registers and whatever else FPU does not cover, which comes later. */
+	if (s->has_xsave && ioctl(fd, KVM_SET_XSAVE, &s->xsave) < 0)
+		return -errno;
+	/* MP state next: it takes an AP out of whatever it waits for. LAPIC after the base MSR. */
 	if (ioctl(fd, KVM_SET_MP_STATE, &s->mp) < 0 || ioctl(fd, KVM_SET_SREGS, &s->sregs) < 0 ||
 	    ioctl(fd, KVM_SET_REGS, &s->regs) < 0 || ioctl(fd, KVM_SET_FPU, &s->fpu) < 0 ||
 	    ioctl(fd, KVM_SET_DEBUGREGS, &s->debugregs) < 0)
@@ -201,9 +209,10 @@ static void boot_segments(struct kvm_sregs *sregs, bool long_mode)
 	sregs->cs = flat_segment(BOOT_CS, 0xb, long_mode, !long_mode);
 	sregs->ds = flat_segment(BOOT_DS, 0x3, false, true);
 	sregs->es = sregs->fs = sregs->gs = sregs->ss = sregs->ds;
-	sregs->tr = (struct kvm_segment){.limit = 0x67, .type = 0xb, .present = 1};
+	sregs->tr = (struct kvm_segment){
+		.limit = 0x67, .selector = BOOT_TSS, .type = 0xb, .present = 1};
 	sregs->gdt.base = X86_BOOT_GDT;
-	sregs->gdt.limit = 4 * 8 - 1;
+	sregs->gdt.limit = BOOT_GDT_SIZE - 1;
 	sregs->idt.base = 0;
 	sregs->idt.limit = 0;
 }

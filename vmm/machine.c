@@ -80,11 +80,16 @@ static void request_reset(struct vmm *vm)
 		machine_request(vm, MACHINE_REQUEST_RESET);
 }
 
-/* A device speaks. The guest must not run on past a terminal event: park the vCPUs at once. */
+/*
+ * A device speaks. The guest must not run on past a terminal event: park the vCPUs at once. Before
+ * the request: the control thread may have dealt with that, and run them again, by the time a
+ * thread that is no vCPU's gets to the next line.
+ */
 void machine_device_event(const struct device_env *env, enum machine_event event, uint32_t value)
 {
 	struct vmm *vm = env->opaque;
 
+	park_all(vm);
 	switch (event) {
 	case MACHINE_EVENT_POWEROFF:
 		machine_finish(vm, VMM_EXIT_POWEROFF, 0, NULL);
@@ -102,7 +107,6 @@ void machine_device_event(const struct device_env *env, enum machine_event event
 		machine_finish(vm, VMM_EXIT_QUIT, 0, NULL);
 		break;
 	}
-	park_all(vm);
 }
 
 /* ---- what vCPUs ask for ---- */
@@ -111,16 +115,16 @@ static void on_vcpu_poweroff(struct vcpu_owner *owner)
 {
 	struct vmm *vm = container_of(owner, struct vmm, owner);
 
-	machine_finish(vm, VMM_EXIT_POWEROFF, 0, NULL);
 	park_all(vm);
+	machine_finish(vm, VMM_EXIT_POWEROFF, 0, NULL);
 }
 
 static void on_vcpu_fail(struct vcpu_owner *owner, const struct vmm_error *err)
 {
 	struct vmm *vm = container_of(owner, struct vmm, owner);
 
-	machine_finish(vm, VMM_EXIT_ERROR, 0, err);
 	park_all(vm);
+	machine_finish(vm, VMM_EXIT_ERROR, 0, err);
 }
 
 /* True if the guest faults again and again right after its start. */
@@ -142,21 +146,21 @@ static void on_vcpu_triple_fault(struct vcpu_owner *owner, const struct vmm_erro
 {
 	struct vmm *vm = container_of(owner, struct vmm, owner);
 
+	park_all(vm);
 	if (faults_forever(vm)) {
 		machine_finish(vm, VMM_EXIT_ERROR, 0, err);
 	} else {
 		log_warn(&vm->log, "machine", "%s", err->message);
 		request_reset(vm);
 	}
-	park_all(vm);
 }
 
 static void on_vcpu_reset(struct vcpu_owner *owner)
 {
 	struct vmm *vm = container_of(owner, struct vmm, owner);
 
-	request_reset(vm);
 	park_all(vm);
+	request_reset(vm);
 }
 
 /* ---- devices ---- */
@@ -246,7 +250,6 @@ static int create_vcpus(struct vmm *vm, struct vmm_error *err)
 	vm->owner = (struct vcpu_owner){
 		.pio = vm->pio,
 		.mmio = vm->mmio,
-		.log = &vm->log,
 		.reset = on_vcpu_reset,
 		.triple_fault = on_vcpu_triple_fault,
 		.poweroff = on_vcpu_poweroff,
@@ -266,12 +269,21 @@ static int create_vcpus(struct vmm *vm, struct vmm_error *err)
 
 /* ---- the control thread ---- */
 
+/* All that asked for a reset before the vCPUs were parked get this one. */
+static void forget_resets(struct vmm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->requests &= ~(unsigned)MACHINE_REQUEST_RESET;
+	pthread_mutex_unlock(&vm->lock);
+}
+
 static int reset_machine(struct vmm *vm, struct vmm_error *err)
 {
 	int ret;
 
 	log_info(&vm->log, "machine", "reset");
 	park_and_wait(vm);
+	forget_resets(vm);
 	quiesce_devices(vm);
 	list_for_each (it, &vm->devices)
 		device_reset(list_entry(it, struct machine_device, link)->dev);
@@ -284,14 +296,15 @@ static int reset_machine(struct vmm *vm, struct vmm_error *err)
 	return machine_arch_load(vm, err);
 }
 
-static void control_reset(struct vmm *vm)
+/* False: it failed, and a stop has been requested. */
+static bool control_reset(struct vmm *vm)
 {
 	struct vmm_error err = {0};
 	bool run;
 
 	if (reset_machine(vm, &err) < 0) {
 		machine_finish(vm, VMM_EXIT_ERROR, 0, &err);
-		return;
+		return false;
 	}
 	pthread_mutex_lock(&vm->lock);
 	vm->boot_time_ns = clock_now(vm->env.clock);
@@ -299,6 +312,7 @@ static void control_reset(struct vmm *vm)
 	pthread_mutex_unlock(&vm->lock);
 	if (run)
 		run_all(vm);
+	return true;
 }
 
 static void set_state(struct vmm *vm, enum machine_state state)
@@ -336,7 +350,8 @@ static unsigned take_requests(struct vmm *vm, uint64_t *ticket)
 static void answer(struct vmm *vm, uint64_t ticket)
 {
 	pthread_mutex_lock(&vm->lock);
-	vm->answered = ticket;
+	/* With nothing left, also those have been dealt with that came in the meantime. */
+	vm->answered = vm->requests ? ticket : vm->asked;
 	pthread_cond_broadcast(&vm->changed);
 	pthread_mutex_unlock(&vm->lock);
 }
@@ -352,9 +367,10 @@ static void *machine_control(void *arg)
 			park_and_wait(vm);
 			set_state(vm, MACHINE_PAUSED);
 		}
-		if (requests & MACHINE_REQUEST_RESET)
-			control_reset(vm);
-		if (requests & MACHINE_REQUEST_RUN) {
+		if ((requests & MACHINE_REQUEST_RESET) && !control_reset(vm))
+			continue;
+		/* Only this thread changes the state before the end. vCPUs that run are let be. */
+		if ((requests & MACHINE_REQUEST_RUN) && vm->state != MACHINE_RUNNING) {
 			set_state(vm, MACHINE_RUNNING);
 			run_all(vm);
 		}

@@ -58,10 +58,10 @@ struct vmm {
 	struct pci_bus *pci;
 	struct loop *io;
 	struct boot *boot;
-	uint64_t pci_mem64;
+	uint64_t pci_mem64, pci_mem64_size; /* the 64-bit window; size 0: none */
 	struct device_env env;
 	struct vcpu_owner owner;
-	struct vcpu **vcpus; /* `cpus` of them, after start */
+	struct vcpu **vcpus; /* `cpus` of them; NULL until vmm_start */
 	struct device *acpi_pm;
 	int event_fd; /* readable once stopped */
 

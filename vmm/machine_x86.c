@@ -2,12 +2,14 @@
 /*
  * The x86-64 machine: where memory, buses, interrupts and platform devices are.
  */
+#include "vmm/machine.h"
+
+#include <errno.h>
+#include <string.h>
+
 #include "devices/devices.h"
 #include "vmm/acpi.h"
 #include "vmm/layout_x86.h"
-#include "vmm/machine.h"
-
-#include <string.h>
 
 int machine_arch_memory(struct vmm *vm, unsigned flags, struct vmm_error *err)
 {
@@ -40,11 +42,28 @@ static unsigned pci_gsi(void *opaque UNUSED, unsigned slot, unsigned pin)
 	return x86_pci_gsi(slot, pin);
 }
 
+/* RAM must be within the processor's reach; where the 64-bit window is not, there is none. */
+static int check_addresses(struct vmm *vm, struct vmm_error *err)
+{
+	uint64_t limit = kvm_address_limit(vm->kvm);
+
+	if (vm->pci_mem64 > limit)
+		return error_set(
+			err, EINVAL,
+			"%llu MiB of memory are more than this host's CPU can give to a VM "
+			"(it reaches %llu MiB)",
+			(unsigned long long)(vm->memory_size / MIB),
+			(unsigned long long)(limit / MIB));
+	vm->pci_mem64_size = limit - vm->pci_mem64 >= X86_PCI_MEM64_SIZE ? X86_PCI_MEM64_SIZE : 0;
+	return 0;
+}
+
 int machine_arch_buses(struct vmm *vm, struct vmm_error *err)
 {
 	int ret;
 
-	if ((ret = bus_create(&vm->pio, "port", 0x10000, err)) < 0 ||
+	if ((ret = check_addresses(vm, err)) < 0 ||
+	    (ret = bus_create(&vm->pio, "port", 0x10000, err)) < 0 ||
 	    (ret = bus_create(&vm->mmio, "memory", UINT64_C(1) << 52, err)) < 0)
 		return ret;
 
@@ -53,7 +72,7 @@ int machine_arch_buses(struct vmm *vm, struct vmm_error *err)
 		.mmio = vm->mmio,
 		.ecam = {X86_PCI_ECAM, X86_PCI_ECAM_SIZE},
 		.mem32 = {X86_PCI_MEM32, X86_PCI_MEM32_SIZE},
-		.mem64 = {vm->pci_mem64, X86_PCI_MEM64_SIZE},
+		.mem64 = {vm->pci_mem64, vm->pci_mem64_size},
 		.io = {X86_PCI_IO, X86_PCI_IO_SIZE},
 		.intx = pci_line,
 		.intx_gsi = pci_gsi,
@@ -91,8 +110,8 @@ static int build_tables(struct vmm *vm, gpa_t *rsdp, struct vmm_error *err)
 	struct acpi_config config = {
 		.cpus = vm->cpus,
 		.cpu_apic_id = apic_ids,
-		.pci_mem64_base = vm->pci_mem64,
-		.pci_mem64_size = X86_PCI_MEM64_SIZE,
+		.pci_mem64_base = vm->pci_mem64_size ? vm->pci_mem64 : 0,
+		.pci_mem64_size = vm->pci_mem64_size,
 		.has_com1 = has_device(vm, "isa-serial"),
 		.has_rtc = has_device(vm, "rtc-cmos"),
 		.has_pvpanic = has_device(vm, "pvpanic"),

@@ -291,14 +291,25 @@ static void consume_kick(void)
 		;
 }
 
+/* True if the guest left for an access whose result it has not got yet. */
+static bool handle_access_or_other(struct vcpu *vcpu)
+{
+	uint32_t reason = vcpu->run->exit_reason;
+
+	handle_exit(vcpu);
+	return reason == KVM_EXIT_IO || reason == KVM_EXIT_MMIO;
+}
+
 /*
  * A port or memory access is complete, from the kernel's view, only at the next KVM_RUN. Before
- * registers are read or changed, enter once with a pending kick so that it is.
+ * registers are read or changed, enter without running the guest so that it is. One instruction can
+ * make several accesses (16 bytes, a page crossed, a string): KVM_RUN then asks for the next.
  */
 static void complete_access(struct vcpu *vcpu)
 {
 	vcpu->run->immediate_exit = 1;
-	(void)ioctl(vcpu->fd, KVM_RUN, 0);
+	while (ioctl(vcpu->fd, KVM_RUN, 0) == 0 && handle_access_or_other(vcpu))
+		;
 	vcpu->run->immediate_exit = 0;
 	consume_kick();
 }
@@ -309,10 +320,7 @@ static void run_guest(struct vcpu *vcpu)
 
 	while (!atomic_load_explicit(&vcpu->park, memory_order_acquire)) {
 		if (ioctl(vcpu->fd, KVM_RUN, 0) == 0) {
-			uint32_t reason = vcpu->run->exit_reason;
-
-			pending = reason == KVM_EXIT_IO || reason == KVM_EXIT_MMIO;
-			handle_exit(vcpu);
+			pending = handle_access_or_other(vcpu);
 			continue;
 		}
 		pending = false;

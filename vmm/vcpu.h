@@ -19,7 +19,6 @@ struct vcpu;
 /* How vCPUs of one VM talk to their owner. Called on vCPU threads. */
 struct vcpu_owner {
 	struct bus *pio, *mmio;
-	const struct log *log;
 	/* The guest asked for it through KVM itself (a system event). */
 	void (*reset)(struct vcpu_owner *owner);
 	void (*poweroff)(struct vcpu_owner *owner);
@@ -43,6 +42,7 @@ int vcpu_boot(struct vcpu *vcpu, const struct boot_entry *entry) MUST_CHECK;
 void vcpu_park(struct vcpu *vcpu);
 /* Wait until it is parked. Not on a vCPU's thread. */
 void vcpu_wait_parked(struct vcpu *vcpu);
+/* Let a parked one go on. Not one that runs: KVM would make the caller wait until it exits. */
 void vcpu_run(struct vcpu *vcpu);
 
 #endif

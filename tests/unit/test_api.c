@@ -128,6 +128,20 @@ Test(api, pause_resume_and_reset_work_in_any_order)
 	guest_end(&g);
 }
 
+Test(api, a_running_vm_may_be_resumed)
+{
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_loop, sizeof(code_loop));
+	g.config.cpus = 2; /* the second waits in the kernel for its start */
+	guest_start(&g);
+	for (int i = 0; i < 3; i++)
+		cr_assert_eq(vmm_resume(g.vm, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(vmm_pause(g.vm, &g.err), 0, "%s", g.err.message);
+	guest_end(&g);
+}
+
 Test(api, requests_to_a_stopped_vm_are_refused)
 {
 	struct vmm_result result;

@@ -127,6 +127,23 @@ Test(bus, values_are_cut_to_the_width_of_the_access)
 	bus_unmap(&p.region);
 }
 
+Test(bus, parts_of_an_access_across_pages_are_unclaimed)
+{
+	static const unsigned sizes[] = {3, 5, 6, 7};
+	struct probe p;
+	uint64_t v;
+
+	probe_init(&p, 16);
+	cr_assert_eq(bus_map(bus, &p.region, 0), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
+		cr_assert_not(bus_read(bus, 0, sizes[i], &v));
+		cr_assert_eq(v, (UINT64_C(1) << (8 * sizes[i])) - 1);
+		cr_assert_not(bus_write(bus, 0, 1, sizes[i]));
+	}
+	cr_assert_eq(p.reads + p.writes, 0);
+	bus_unmap(&p.region);
+}
+
 Test(bus, unclaimed_reads_give_all_ones_and_writes_vanish)
 {
 	uint64_t v;
