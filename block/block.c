@@ -191,8 +191,7 @@ static int check_options(const struct block_options *options, struct vmm_error *
 	return r;
 }
 
-static int decide_info(struct block *block, const struct block_options *options,
-		       struct vmm_error *err)
+static void decide_info(struct block *block, const struct block_options *options)
 {
 	struct block_info *info = &block->info;
 
@@ -207,16 +206,6 @@ static int decide_info(struct block *block, const struct block_options *options,
 		info->discard_alignment = info->logical_block_size;
 	if (block->ignore_discard)
 		info->can_discard = false;
-	const uint64_t excess = info->size % info->logical_block_size;
-
-	if (excess == 0)
-		return 0;
-	return error_set(err, EINVAL,
-			 "the size of '%s', %" PRIu64
-			 " bytes, is not a multiple of the sector size "
-			 "%u (%" PRIu64 " bytes too many); resize it with truncate -s %" PRIu64,
-			 options->path, info->size, info->logical_block_size, excess,
-			 info->size - excess + info->logical_block_size);
 }
 
 static int open_layers(struct block *block, const struct block_options *options,
@@ -228,6 +217,7 @@ static int open_layers(struct block *block, const struct block_options *options,
 		.path = options->path,
 		.writable = !options->readonly && !overlay,
 		.direct = block->cache == BLOCK_CACHE_NONE,
+		.sector_size = (uint32_t)options->logical_block_size,
 		.engine = block->engine,
 		.log = block->log,
 		.seams = seams,
@@ -286,8 +276,8 @@ static void open_on_loop(void *arg)
 	if (call->result == 0)
 		call->result = open_layers(block, options, call->seams, call->err);
 	if (call->result == 0)
-		call->result = decide_info(block, options, call->err);
-	if (call->result < 0)
+		decide_info(block, options);
+	else
 		block_free(block);
 }
 

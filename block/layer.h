@@ -59,6 +59,7 @@ struct raw_params {
 	const char *path;
 	bool writable;
 	bool direct;
+	uint32_t sector_size; /* that the guest will see; 0: what the image needs */
 	struct engine *engine;
 	const struct log *log;
 	const struct block_seams *seams; /* may be NULL */

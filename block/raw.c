@@ -44,17 +44,22 @@ static uint64_t remaining(const struct raw_io *io)
 
 static void gate_run(struct raw *raw)
 {
+	/* A step may complete at once and come back here: no deeper for each that waits. */
+	if (raw->gate_running)
+		return;
+	raw->gate_running = true;
 	while (!list_empty(&raw->gate_waiting) && !raw->gate_exclusive) {
 		struct raw_io *io = list_entry(raw->gate_waiting.next, struct raw_io, link);
 
 		if (io->exclusive && raw->gate_count)
-			return;
+			break;
 		list_del(&io->link);
 		raw->gate_exclusive = io->exclusive;
 		raw->gate_count++;
 		io->gated = true;
 		raw_step(io);
 	}
+	raw->gate_running = false;
 }
 
 static void gate_enter(struct raw_io *io)
@@ -256,7 +261,7 @@ static void plain_start(struct raw_io *io)
 static bool fits_direct(const struct raw_io *io)
 {
 	const struct raw_file *file = &io->raw->file;
-	uint64_t bits = 0;
+	uint64_t memory = 0, lengths = 0;
 
 	if (((io->req->offset + io->progress) | remaining(io)) & (file->offset_alignment - 1))
 		return false;
@@ -264,9 +269,13 @@ static bool fits_direct(const struct raw_io *io)
 		return true;
 	if (io->skip || io->req->iovcnt - io->index > IOV_MAX)
 		return false;
-	for (int i = io->index; i < io->req->iovcnt; i++)
-		bits |= (uintptr_t)io->req->iov[i].iov_base | io->req->iov[i].iov_len;
-	return (bits & (file->memory_alignment - 1)) == 0;
+	for (int i = io->index; i < io->req->iovcnt; i++) {
+		memory |= (uintptr_t)io->req->iov[i].iov_base | io->req->iov[i].iov_len;
+		lengths |= io->req->iov[i].iov_len;
+	}
+	/* The kernel wants whole units in each buffer, not only in their sum. */
+	return (memory & (file->memory_alignment - 1)) == 0 &&
+	       (lengths & (file->offset_alignment - 1)) == 0;
 }
 
 /* Bytes of the caller that the buffer holds when the file has given or taken `n` of it. */
@@ -431,7 +440,8 @@ static bool zeroes_prepare(struct raw_io *io)
 	struct raw *raw = io->raw;
 
 	if (!raw->zeroes) {
-		raw->zeroes = aligned_alloc(BUFFER_ALIGN, ZEROES_SIZE);
+		raw->zeroes =
+			aligned_alloc(MAX(raw->file.memory_alignment, BUFFER_ALIGN), ZEROES_SIZE);
 		if (raw->zeroes)
 			memset(raw->zeroes, 0, ZEROES_SIZE);
 	}

@@ -30,6 +30,7 @@ struct raw {
 	/* See raw.c; only where O_DIRECT needs more than sectors. */
 	bool gate;
 	bool gate_exclusive;
+	bool gate_running;
 	unsigned gate_count;
 	struct list gate_waiting;
 

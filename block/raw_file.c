@@ -163,10 +163,15 @@ static void measure_file(struct raw_file *file, const struct stat *st)
 	file->discard_alignment = (uint32_t)block;
 	file->fallocate_alignment = 1;
 	file->writes_wait = !file->direct && buffered_writes_wait(file->fd);
+}
+
+void raw_file_probe_punch(struct raw_file *file)
+{
+	if (file->block_device || !file->writable)
+		return;
 	/* Beyond the end there is nothing to lose, and the answer is the same. */
-	file->can_punch =
-		file->writable && fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-					    (off_t)align_up(file->size, 4096), 4096) == 0;
+	file->can_punch = fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				    (off_t)align_up(file->size, 4096), 4096) == 0;
 }
 
 static int measure(struct raw_file *file, const char *path, struct vmm_error *err)
@@ -250,9 +255,10 @@ int raw_file_open(struct raw_file *file, const char *what, const char *path, boo
 	int r = file_open(file, path, err);
 
 	if (r == 0)
-		r = measure(file, path, err);
-	if (r == 0)
 		r = file_lock(file, what, path, log, err);
+	/* Under the lock: who holds it may be changing the size. */
+	if (r == 0)
+		r = measure(file, path, err);
 	if (r == 0 && direct)
 		r = measure_direct(file, path, err);
 	if (r < 0 && file->fd >= 0)

@@ -20,14 +20,20 @@ struct raw_file {
 	uint32_t physical_size;       /* bytes */
 	uint32_t optimal_io_size;     /* bytes; 0: not known */
 	uint32_t discard_alignment;   /* bytes */
-	uint32_t memory_alignment;    /* of O_DIRECT buffers and their lengths */
-	uint32_t offset_alignment;    /* of O_DIRECT offsets and whole lengths */
+	uint32_t memory_alignment;    /* of O_DIRECT buffers */
+	uint32_t offset_alignment;    /* of O_DIRECT offsets, and of the length of each buffer */
 	uint32_t fallocate_alignment; /* 1 for files, the sector for devices */
 };
 
 /* 0 or -errno with a sentence. On success close file->fd; that also drops the lock. */
 int raw_file_open(struct raw_file *file, const char *what, const char *path, bool writable,
 		  bool direct, const struct log *log, struct vmm_error *err) MUST_CHECK;
+
+/*
+ * Find out can_punch of a file. This may count as a change of it (its mtime): only when nothing can
+ * refuse the image any more.
+ */
+void raw_file_probe_punch(struct raw_file *file);
 
 int raw_file_open_temporary(struct raw_file *file, uint64_t size, struct vmm_error *err) MUST_CHECK;
 

@@ -30,9 +30,9 @@ static const struct block_layer_ops raw_ops = {
 	.close = raw_close,
 };
 
-/* Takes file->fd over. */
+/* Takes file->fd over. Nothing refuses the image any more. */
 static int raw_create(struct block_layer **layer, const struct raw_params *params,
-		      const struct raw_file *file, struct vmm_error *err)
+		      struct raw_file *file, struct vmm_error *err)
 {
 	struct raw *raw = calloc(1, sizeof(*raw));
 
@@ -43,6 +43,7 @@ static int raw_create(struct block_layer **layer, const struct raw_params *param
 		close(file->fd);
 		return error_set(err, ENOMEM, "out of memory");
 	}
+	raw_file_probe_punch(file);
 	raw->layer.ops = &raw_ops;
 	raw->layer.info = (struct block_info){
 		.size = file->size,
@@ -65,6 +66,27 @@ static int raw_create(struct block_layer **layer, const struct raw_params *param
 	return 0;
 }
 
+static int check_size(const struct raw_file *file, const struct raw_params *params,
+		      struct vmm_error *err)
+{
+	const uint32_t sector = params->sector_size ? params->sector_size : file->sector_size;
+	const uint64_t excess = file->size % sector;
+
+	if (excess)
+		return error_set(
+			err, EINVAL,
+			"the size of '%s', %" PRIu64 " bytes, is not a multiple of the sector size "
+			"%u (%" PRIu64 " bytes too many); resize it with truncate -s %" PRIu64,
+			params->path, file->size, sector, excess, file->size - excess + sector);
+	if (file->direct && (file->size & (file->offset_alignment - 1)))
+		return error_set(err, EINVAL,
+				 "cache=none: the size of '%s', %" PRIu64
+				 " bytes, is not a multiple of %u, which O_DIRECT needs there; use "
+				 "cache=writeback or enlarge the image",
+				 params->path, file->size, file->offset_alignment);
+	return 0;
+}
+
 int raw_open(struct block_layer **layer, const struct raw_params *params, struct vmm_error *err)
 {
 	struct raw_file file;
@@ -77,13 +99,10 @@ int raw_open(struct block_layer **layer, const struct raw_params *params, struct
 		file.offset_alignment = params->seams->direct_align;
 		file.memory_alignment = params->seams->direct_align;
 	}
-	if (file.direct && (file.size & (file.offset_alignment - 1))) {
+	r = check_size(&file, params, err);
+	if (r < 0) {
 		close(file.fd);
-		return error_set(err, EINVAL,
-				 "cache=none: the size of '%s', %" PRIu64
-				 " bytes, is not a multiple of %u, which O_DIRECT needs there; use "
-				 "cache=writeback or enlarge the image",
-				 params->path, file.size, file.offset_alignment);
+		return r;
 	}
 	return raw_create(layer, params, &file, err);
 }

@@ -60,7 +60,7 @@ static int set_timer(struct run *run, struct timespec delay)
 	return run->timer_fd < 0 ? -1 : timerfd_settime(run->timer_fd, 0, &timer, NULL);
 }
 
-/* The VM has not stopped in time, or the user insists. */
+/* The VM has not stopped in time, or the user insists. Async-signal-safe. */
 static _Noreturn void end_process(int status)
 {
 	terminal_restore();
@@ -148,6 +148,49 @@ static void wait_for_end(struct run *run)
 	}
 }
 
+/* ---- the end: the VM is being destroyed, nobody reads the descriptors any more ---- */
+
+static volatile sig_atomic_t asked_to_end; /* by a signal, so far */
+static volatile sig_atomic_t late_status;  /* once the time of a forced stop is over */
+
+static void on_late_signal(int sig)
+{
+	if (sig == SIGALRM)
+		end_process(late_status);
+	/* As ever, the first one is a polite request; and all that it asks for is under way. */
+	if (asked_to_end)
+		end_process(late_status ? (int)late_status : STATUS_SIGNAL + sig);
+	asked_to_end = 1;
+}
+
+/*
+ * What is left can take long: data that are on their way to a slow disk, a pipe that nobody reads.
+ * Whoever insists need not wait for it.
+ */
+static void let_signals_end_us(const struct run *run)
+{
+	static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
+	struct sigaction action = {.sa_handler = on_late_signal}, old;
+	sigset_t set;
+
+	asked_to_end = run->button_pressed || run->forced;
+	late_status = run->forced;
+	sigemptyset(&set);
+	for (size_t i = 0; i < CLI_COUNT(signals); i++) {
+		/* Who started us with a signal ignored (nohup) meant it. */
+		if (sigaction(signals[i], NULL, &old) != 0 || old.sa_handler == SIG_IGN)
+			continue;
+		sigaction(signals[i], &action, NULL);
+		sigaddset(&set, signals[i]);
+	}
+	if (run->forced) {
+		sigaction(SIGALRM, &action, NULL);
+		sigaddset(&set, SIGALRM);
+		alarm(STOP_SECONDS);
+	}
+	pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
 static int exit_status(const struct run *run, const struct vmm_result *result)
 {
 	switch (result->kind) {
@@ -205,6 +248,7 @@ static int start_and_wait(struct run *run)
 	if (start(run, &result.error) == 0) {
 		wait_for_end(run);
 		vmm_wait(run->vm, &result);
+		let_signals_end_us(run);
 	}
 	vmm_destroy(run->vm);
 	terminal_restore();

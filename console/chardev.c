@@ -106,7 +106,7 @@ size_t chardev_write(struct chardev *cd, const uint8_t *data, size_t len)
 	const size_t room = CHARDEV_OUT_SIZE - cd->out_len;
 	size_t accepted = len;
 
-	if (cd->peer && !cd->out_broken && out_port(cd)->fd >= 0) {
+	if (cd->peer && !(cd->both && cd->hung) && !cd->out_broken && out_port(cd)->fd >= 0) {
 		const size_t end = (cd->out_start + cd->out_len) % CHARDEV_OUT_SIZE;
 		size_t first;
 
@@ -225,6 +225,9 @@ static void hang_up(struct chardev *cd, struct chardev_port *port)
 	} else {
 		cd->hung = true;
 		cd->ended = false; /* reads the end once more, now as a hang-up */
+		/* Nobody reads it, and the front end shall not wait for that. */
+		if (cd->both)
+			drop_output(cd);
 	}
 	chardev_kick(cd);
 }
@@ -364,16 +367,25 @@ int chardev_create(struct chardev **out, const char *spec, const char *what, str
 	return 0;
 }
 
-/* The last words of a guest matter most: give a slow reader a moment, but not for ever. */
+/*
+ * The last words of a guest matter most: give a slow reader a moment, but not for ever. The time is
+ * the system's: it is the reader's, not the guest's.
+ */
 static void drain(struct chardev *cd)
 {
 	struct pollfd p = {.fd = out_port(cd)->fd, .events = POLLOUT};
+	const uint64_t limit = (uint64_t)cd->ops->drain_ms * NS_PER_MS;
+	uint64_t start, spent = 0;
 
 	if (p.fd < 0)
 		return;
+	start = clock_now(clock_system());
 	write_out(cd);
-	while (cd->out_len && cd->ops->drain_ms && poll(&p, 1, cd->ops->drain_ms) == 1)
+	while (cd->out_len && spent < limit &&
+	       poll(&p, 1, (int)((limit - spent) / NS_PER_MS) + 1) == 1) {
 		write_out(cd);
+		spent = clock_now(clock_system()) - start;
+	}
 }
 
 void chardev_destroy(struct chardev *cd)

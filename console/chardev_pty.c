@@ -39,12 +39,12 @@ struct pty {
 	struct loop_fd inotify_lfd;
 };
 
-/* Whether somebody has the slave open now. */
+/* Whether somebody has the slave open now, or had it and left something to read. */
 static bool attached(const struct pty *p)
 {
-	struct pollfd fd = {.fd = p->cd.in.fd};
+	struct pollfd fd = {.fd = p->cd.in.fd, .events = POLLIN};
 
-	return poll(&fd, 1, 0) == 0 || !(fd.revents & POLLHUP);
+	return poll(&fd, 1, 0) == 0 || (fd.revents & POLLIN) || !(fd.revents & POLLHUP);
 }
 
 static void check(struct pty *p)

@@ -554,6 +554,45 @@ Test(block, without_fallocate_zeroes_are_written_and_discard_is_a_hint)
 	}
 }
 
+static unsigned counted;
+
+static void count(struct block_request *req, int result)
+{
+	(void)req;
+	cr_assert_eq(result, 0);
+	counted++;
+}
+
+/* Behind a write of a part of a unit: discards that complete at once, each letting the next in. */
+Test(block, any_number_of_requests_may_wait_for_a_unit)
+{
+	enum { COUNT = 256 * 1024 };
+	struct block_request *discards = calloc(COUNT, sizeof(*discards));
+	struct block_request write = {.op = BLOCK_WRITE, .length = 512, .iovcnt = 1, .done = count};
+	struct iovec iov = {pages(512), 512};
+	struct block_fixture f;
+
+	fixture_init(&f, DISK_SIZE);
+	f.options.cache = BLOCK_CACHE_NONE;
+	f.direct_align = 4096;
+	f.watch.start = refuse_fallocate;
+	if (fixture_open(&f)) {
+		cr_assert_eq(fixture_do(&f, BLOCK_DISCARD, 0, DISK_SIZE, NULL, 0), 0);
+		write.iov = &iov;
+		block_submit(f.block, &write);
+		for (int i = 0; i < COUNT; i++) {
+			discards[i] = (struct block_request){
+				.op = BLOCK_DISCARD, .length = 512, .done = count};
+			block_submit(f.block, &discards[i]);
+		}
+		fixture_settle(&f);
+		cr_assert_eq(counted, COUNT + 1);
+	}
+	fixture_destroy(&f);
+	free(iov.iov_base);
+	free(discards);
+}
+
 /* --- a loop with a thread of its own --- */
 
 static void submit_on_loop(void *arg)

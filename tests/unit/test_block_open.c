@@ -209,6 +209,37 @@ Test(block_open, a_snapshot_is_a_reader)
 	cr_assert_not(second_open(false, false));
 }
 
+/* Open in a way that is refused; the image must not look changed. */
+static void expect_untouched(int code)
+{
+	const struct timespec long_ago[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+	struct stat st;
+
+	cr_assert_eq(utimensat(AT_FDCWD, f.path, long_ago, 0), 0);
+	cr_assert_eq(fixture_try_open(&f), -code, "%s", f.err.message);
+	cr_assert_eq(stat(f.path, &st), 0);
+	cr_assert_eq(st.st_mtim.tv_sec, 1000);
+}
+
+Test(block_open, a_refused_image_is_not_touched)
+{
+	struct flock lock = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
+	int fd = open(f.path, O_RDONLY);
+
+	cr_assert_eq(fcntl(fd, F_OFD_SETLK, &lock), 0);
+	expect_untouched(EAGAIN);
+	close(fd);
+	cr_assert_eq(truncate(f.path, 1000), 0);
+	expect_untouched(EINVAL);
+	cr_assert_eq(truncate(f.path, 512 * 3), 0);
+	f.options.logical_block_size = 4096;
+	expect_untouched(EINVAL);
+	f.options.logical_block_size = 0;
+	f.options.cache = BLOCK_CACHE_NONE;
+	f.direct_align = 4096;
+	expect_untouched(EINVAL);
+}
+
 Test(block_open, a_process_that_holds_a_lock_is_named)
 {
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};

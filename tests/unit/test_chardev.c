@@ -406,6 +406,27 @@ Test(chardev, output_stops_at_a_peer_that_does_not_read)
 	cr_expect_eq(put("dropped"), 7u);
 }
 
+Test(chardev, output_does_not_wait_for_one_that_left_unread_input_behind)
+{
+	static char block[8192];
+	int client;
+
+	open_at("unix:%s");
+	client = dial();
+	front.room = 0;
+	cr_assert_eq(write(client, block, sizeof(block)), (ssize_t)sizeof(block));
+	settle();
+	fill();
+	cr_expect_eq(chardev_write(cd, (const uint8_t *)"x", 1), 0u);
+	close(client);
+	settle();
+	cr_expect_geq(front.writable, 1u);
+	for (unsigned i = 0; i < 100; i++)
+		cr_expect_eq(chardev_write(cd, (const uint8_t *)block, sizeof(block)),
+			     sizeof(block));
+	cr_expect(front.connected, "what was sent is still to be read");
+}
+
 Test(chardev, a_detached_front_end_gets_nothing)
 {
 	int client;
@@ -455,6 +476,19 @@ Test(chardev, people_attach_to_a_pty_and_leave)
 		until(front.disconnects == i);
 		settle(); /* fails the test where it never comes to rest */
 	}
+}
+
+Test(chardev, what_somebody_wrote_to_a_pty_who_left_at_once_arrives)
+{
+	int slave;
+
+	open_spec("pty");
+	slave = open(chardev_describe(cd), O_RDWR | O_NOCTTY);
+	cr_assert_eq(write(slave, "quick", 5), 5);
+	close(slave);
+	until(front.disconnects == 1);
+	cr_expect_str_eq(front.input, "quick");
+	settle();
 }
 
 Test(chardev, a_pty_that_is_not_read_stops_output)
