@@ -128,7 +128,8 @@ static int remember(struct kvm_vm *vm, int fd, struct kvm_power_on *s, struct vm
 	    (ret = STEP(fd, KVM_GET_VCPU_EVENTS, &s->events, err)) < 0 ||
 	    (ret = STEP(fd, KVM_GET_MP_STATE, &s->mp, err)) < 0)
 		return ret;
-	s->has_xcrs = ioctl(fd, KVM_GET_XCRS, &s->xcrs) == 0;
+	/* A CPU without XSAVE has none; KVM then gives an empty list that it does not take back. */
+	s->has_xcrs = ioctl(fd, KVM_GET_XCRS, &s->xcrs) == 0 && s->xcrs.nr_xcrs > 0;
 	s->has_xsave = ioctl(fd, KVM_GET_XSAVE, &s->xsave) == 0;
 	s->nested.size = sizeof(s->nested);
 	s->has_nested = ioctl(fd, KVM_GET_NESTED_STATE, &s->nested) == 0;
