@@ -20,7 +20,7 @@ bail_out() {
 
 images=$repo/guest-images
 overlay=$here/stock/root
-settings=$("$images/debian-disk" --include dbus --env) || bail_out 'cannot build the Debian disk'
+settings=$("$images/debian-disk" --env) || bail_out 'cannot build the Debian disk'
 eval "$settings"
 newer=$("$images/kernel" 'linux-image-6.12.*+deb12-cloud-amd64') || bail_out 'no kernel 6.12'
 
@@ -78,7 +78,9 @@ for attempt in 1 2 3; do
 	while IFS= read -r line; do
 		take "$line"
 	done < <(run_inside)
-	[ "$status" = 125 ] && [ "$attempt" != 3 ] || break
+	if [ "$status" != 125 ] || [ "$attempt" = 3 ]; then
+		break
+	fi
 	echo "# the test host died; once more for ${todo[*]}"
 done
 
