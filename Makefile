@@ -310,6 +310,7 @@ install: all ## into $(DESTDIR)$(PREFIX)
 	install -D -m 644 cli/vmm.1 $(D)/share/man/man1/vmm.1
 	install -D -m 644 cli/vmm.bash-completion \
 		$(D)/share/bash-completion/completions/vmm
+	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 uninstall: ## remove what install put there
 	rm -f $(addprefix $(D)/,$(INSTALLED))
@@ -319,8 +320,9 @@ clean: ## remove the build folder
 	$(Q)rm -rf $(O)
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile | \
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1|\2/p' Makefile guest-images/pvh/rules.mk | \
 		while IFS='|' read -r target text; do printf '%-14s %s\n' "$$target" "$$text"; done
+	@echo 'Variables: O=DIR (build folder), CC=, V=1 (show commands), PREFIX=, DESTDIR=, SANITIZE='
 
 -include $(wildcard $(LIB_OBJS:.o=.d) $(CLI_OBJS:.o=.d) $(SUPPORT_OBJS:.o=.d) \
            $(patsubst %.c,$(O)/obj/%.d,$(UNIT_SRCS) $(CONF_SRCS) $(FUZZ_SRCS)))

@@ -70,7 +70,7 @@ static int file_lock(const struct raw_file *file, const char *what, const char *
 		     const struct log *log, struct vmm_error *err)
 {
 	struct flock lock = {.l_type = file->writable ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET};
-	char holder[64] = "another open of it (a running VM?)";
+	char holder[64] = "another VM (or another disk of this one)";
 
 	if (fcntl(file->fd, F_OFD_SETLK, &lock) == 0)
 		return 0;

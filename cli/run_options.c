@@ -47,7 +47,8 @@ static const struct cli_option table[] = {
 	 "hugepages: use 2 MiB pages of hugetlbfs. prealloc: touch all of it at start.",
 	 OPT_MEMORY},
 	{"serial", 's', "stdio|pty|unix:PATH|file:PATH|none",
-	 "Where the first serial port goes. Default: stdio (leave with Ctrl-a x).", OPT_SERIAL},
+	 "Where the first serial port goes. Default: stdio (leave with Ctrl-a x). pty: -v tells\n"
+	 "its name.", OPT_SERIAL},
 	{"device", 'D', "CLASS[,KEY=VALUE]...",
 	 "Add a device. --device help lists the classes, --device CLASS,help the keys of one.",
 	 OPT_DEVICE},

@@ -61,10 +61,9 @@ static int open_kvm(struct kvm_vm *vm, struct vmm_error *err)
 			"switch on virtualization in the firmware (vmm check-host says more)");
 	case EACCES:
 	case EPERM:
-		return error_set(
-			err, errno,
-			"no permission to open /dev/kvm: become a member of the group that "
-			"owns it (often kvm), then log in again");
+		return error_set(err, errno,
+				 "no permission to open /dev/kvm: that is for its owner and group "
+				 "(vmm check-host says what to do)");
 	default:
 		return error_set_errno(err, errno, "cannot open /dev/kvm");
 	}

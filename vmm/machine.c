@@ -183,6 +183,15 @@ static int attach_device(struct vmm *vm, struct device *dev, struct vmm_error *e
 	return 0;
 }
 
+static unsigned count_of_class(const struct vmm *vm, const struct device_class *cls)
+{
+	unsigned n = 0;
+
+	list_for_each (it, &vm->devices)
+		n += list_entry(it, struct machine_device, link)->dev->cls == cls;
+	return n;
+}
+
 int machine_add_device(struct vmm *vm, const char *name, const char *options, struct device **out,
 		       struct vmm_error *err)
 {
@@ -198,7 +207,7 @@ int machine_add_device(struct vmm *vm, const char *name, const char *options, st
 				 near ? "; did you mean \"" : " (--device help lists them)",
 				 near ? near : "", near ? "\"?" : "");
 	}
-	snprintf(id, sizeof(id), "%s%u", cls->name, vm->device_counter++);
+	snprintf(id, sizeof(id), "%s%u", cls->name, count_of_class(vm, cls));
 	ret = device_create(&dev, cls, id, options, &vm->env, err);
 	if (ret < 0)
 		return ret;

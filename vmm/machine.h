@@ -67,7 +67,6 @@ struct vmm {
 
 	/* Changed by the thread that sets up or by the control thread. */
 	struct list devices; /* struct machine_device, in the order they were added */
-	unsigned device_counter;
 	bool io_running;
 
 	pthread_t control;
