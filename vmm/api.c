@@ -105,12 +105,9 @@ static int build(struct vmm *vm, const struct vmm_config *config, struct vmm_err
 	};
 	int ret;
 
-	if ((ret = guest_memory_create(&vm->memory, err)) < 0 ||
-	    (ret = machine_arch_memory(vm, flags, err)) < 0)
+	if ((ret = guest_memory_create(&vm->memory, err)) < 0)
 		return ret;
 	boot.memory = vm->memory;
-	if ((ret = boot_open(&vm->boot, &boot, err)) < 0)
-		return ret;
 
 	struct kvm_config kvm = {
 		.memory = vm->memory,
@@ -119,7 +116,10 @@ static int build(struct vmm *vm, const struct vmm_config *config, struct vmm_err
 		.pit = wants_pit(config->cmdline),
 	};
 
+	/* The hypervisor first: see kvm_add_memory. */
 	if ((ret = kvm_vm_create(&vm->kvm, &kvm, err)) < 0 ||
+	    (ret = machine_arch_memory(vm, flags, err)) < 0 ||
+	    (ret = boot_open(&vm->boot, &boot, err)) < 0 ||
 	    (ret = machine_arch_buses(vm, err)) < 0 ||
 	    (ret = loop_create(&vm->io, "vmm-io", clock_system(), err)) < 0)
 		return ret;

@@ -114,7 +114,7 @@ static int create_vm(struct kvm_vm *vm, struct vmm_error *err)
 	return 0;
 }
 
-static int add_memory(struct kvm_vm *vm, struct vmm_error *err)
+int kvm_add_memory(struct kvm_vm *vm, struct vmm_error *err)
 {
 	for (unsigned i = 0; i < guest_memory_count(vm->memory); i++) {
 		const struct guest_region *r = guest_memory_region(vm->memory, i);
@@ -200,7 +200,7 @@ int kvm_vm_create(struct kvm_vm **out, const struct kvm_config *config, struct v
 	pthread_mutex_init(&vm->routes_lock, NULL);
 
 	if ((ret = open_kvm(vm, err)) < 0 || (ret = check_kvm(vm, err)) < 0 ||
-	    (ret = create_vm(vm, err)) < 0 || (ret = add_memory(vm, err)) < 0 ||
+	    (ret = create_vm(vm, err)) < 0 ||
 	    (ret = create_irqchip(vm, config->pit || !vm->tsc_deadline, err)) < 0 ||
 	    (ret = fetch_templates(vm, err)) < 0 || (ret = kvm_irq_init(vm, err)) < 0) {
 		kvm_vm_destroy(vm);

@@ -13,7 +13,7 @@
 struct kvm_vm;
 
 struct kvm_config {
-	struct guest_memory *memory; /* becomes the memory slots; outlives the VM */
+	struct guest_memory *memory; /* for kvm_add_memory; outlives the VM */
 	const struct log *log;
 	unsigned cpus;
 	/*
@@ -24,11 +24,18 @@ struct kvm_config {
 };
 
 /*
- * Open /dev/kvm and create a VM with memory, PIC, IOAPIC and LAPICs. Errors with a sentence that
+ * Open /dev/kvm and create a VM with PIC, IOAPIC and LAPICs. Errors with a sentence that
  * says what to do: no /dev/kvm, no permission, a capability that is missing, too many vCPUs.
  */
 int kvm_vm_create(struct kvm_vm **vm, const struct kvm_config *config,
 		  struct vmm_error *err) MUST_CHECK;
+/*
+ * Give the VM its memory: each region becomes a slot. Once, before a vCPU runs, but as late as can
+ * be: after the interrupt controllers were made KVM takes some milliseconds (an SRCU grace period)
+ * before it accepts a slot, in which the caller may as well do something else.
+ */
+int kvm_add_memory(struct kvm_vm *vm, struct vmm_error *err) MUST_CHECK;
+
 /* Every vCPU and every MSI vector must be gone. NULL is allowed. */
 void kvm_vm_destroy(struct kvm_vm *vm);
 

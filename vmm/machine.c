@@ -393,8 +393,8 @@ int machine_start(struct vmm *vm, struct vmm_error *err)
 {
 	int ret;
 
-	if ((ret = create_vcpus(vm, err)) < 0 || (ret = machine_arch_load(vm, err)) < 0 ||
-	    (ret = loop_start(vm->io, err)) < 0)
+	if ((ret = create_vcpus(vm, err)) < 0 || (ret = kvm_add_memory(vm->kvm, err)) < 0 ||
+	    (ret = machine_arch_load(vm, err)) < 0 || (ret = loop_start(vm->io, err)) < 0)
 		return ret;
 	vm->io_running = true;
 	vm->boot_time_ns = clock_now(vm->env.clock);

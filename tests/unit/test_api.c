@@ -257,6 +257,7 @@ Test(api, bad_configurations_are_refused_with_a_sentence)
 {
 	struct guest g;
 
+	need_kvm();
 	guest_init(&g, code_loop, sizeof(code_loop));
 	g.config.memory = 4096;
 	refused(&g, "too little");
