@@ -138,6 +138,9 @@ static void exit_triple_fault(struct vcpu *vcpu)
 	char place[256];
 
 	describe_place(vcpu, place, sizeof(place));
+	/* On AMD, KVM cannot know: a shutdown leaves the state undefined, and KVM has reset it. */
+	if (strstr(place, "RIP 0xfff0 (cs 0xf000"))
+		snprintf(place, sizeof(place), "at a place that this CPU does not tell");
 	error_set(&err, EIO,
 		  "vCPU %u: the guest triple-faulted (an exception while its handlers do not work, "
 		  "or a reboot by triple fault) %s",
