@@ -19,6 +19,8 @@
 #include "core/thread.h"
 #include "vmm/kvm_internal.h"
 
+#define RESET_CS_BASE   0xffff0000u /* of a processor at power-on */
+#define RESET_RIP       0xfff0u
 #define KICK_SIGNAL     SIGUSR1
 #define MAX_INSTRUCTION 15
 #define BYTES_TEXT_MAX  (MAX_INSTRUCTION * 3 + 32)
@@ -72,6 +74,11 @@ static void describe_place(struct vcpu *vcpu, char *text, size_t size)
 	if (ioctl(vcpu->fd, KVM_GET_REGS, &regs) < 0 ||
 	    ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) < 0) {
 		snprintf(text, size, "at an unknown place");
+		return;
+	}
+	/* On AMD a shutdown leaves the state undefined, and KVM has reset it: this is no place. */
+	if (regs.rip == RESET_RIP && sregs.cs.base == RESET_CS_BASE) {
+		snprintf(text, size, "at a place that this CPU does not tell");
 		return;
 	}
 	describe_bytes(vcpu, sregs.cs.base + regs.rip, bytes, sizeof(bytes));
@@ -138,9 +145,6 @@ static void exit_triple_fault(struct vcpu *vcpu)
 	char place[256];
 
 	describe_place(vcpu, place, sizeof(place));
-	/* On AMD, KVM cannot know: a shutdown leaves the state undefined, and KVM has reset it. */
-	if (strstr(place, "RIP 0xfff0 (cs 0xf000"))
-		snprintf(place, sizeof(place), "at a place that this CPU does not tell");
 	error_set(&err, EIO,
 		  "vCPU %u: the guest triple-faulted (an exception while its handlers do not work, "
 		  "or a reboot by triple fault) %s",

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The kernel loader: what it refuses and how it says so, what the guest is told. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -246,10 +247,10 @@ Test(boot, files_that_are_no_kernel_are_refused)
 	attempt_refused(other, sizeof(other), "arm64");
 
 	attempt_begin(&a, "x", 1, 64 * MIB);
-	strcpy(a.kernel_path, "/nonexistent");
+	snprintf(a.kernel_path, sizeof(a.kernel_path), "/nonexistent");
 	cr_assert_eq(attempt_open(&a, NULL, NULL, false), -ENOENT);
 	SAYS(&a, "/nonexistent", "kernel");
-	strcpy(a.kernel_path, "/");
+	snprintf(a.kernel_path, sizeof(a.kernel_path), "/");
 	cr_assert_lt(attempt_open(&a, NULL, NULL, false), 0);
 	SAYS(&a, "not a regular file");
 	attempt_end(&a);
