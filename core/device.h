@@ -24,6 +24,7 @@
 #include "core/loop.h"
 #include "core/memory.h"
 #include "core/option.h"
+#include "core/report.h"
 #include "core/state.h"
 
 struct bus;     /* mmio/bus.h */
@@ -56,13 +57,41 @@ struct device_env {
 	/* Line of an ISA interrupt (0 to 15); NULL where there is none. Owned by the machine. */
 	struct irq_line *(*isa_irq)(const struct device_env *env, unsigned irq);
 	void (*event)(const struct device_env *env, enum machine_event event, uint32_t value);
+	/*
+	 * The device with this id, or with NULL the first one of that class; NULL if there is none
+	 * or it is of another class. For children that look for their parent in realize. The thread
+	 * that adds and removes devices.
+	 */
+	struct device *(*find)(const struct device_env *env, const char *id,
+			       const struct device_class *cls);
 	void *opaque; /* the machine's own */
 };
 
 enum device_kind {
 	DEVICE_PLATFORM, /* ports and ISA interrupts; struct device_class alone */
 	DEVICE_VIRTIO,   /* struct virtio_class */
+	DEVICE_CHILD,    /* sits on another device (a SCSI disk, a serial port); can come and go */
 };
+
+/*
+ * What can be done to a device while it runs: resize a disk, set a balloon's target, take a link
+ * down. One table per class, ended by a NULL name; the API, the control socket and the command line
+ * offer what stands in it.
+ */
+struct device_action {
+	const char *name;
+	const char *help;                  /* one line */
+	const struct option_desc *options; /* NULL: none; offsets are relative to args */
+	const char *implied;               /* the option that a lone first value sets, or NULL */
+	size_t args_size;                  /* at most DEVICE_ACTION_ARGS_MAX */
+	/*
+	 * Home loop, lock not held; must not wait for the guest. report: where the answer goes,
+	 * inside an object that is already open.
+	 */
+	int (*run)(struct device *dev, const void *args, struct report *report,
+		   struct vmm_error *err);
+};
+#define DEVICE_ACTION_ARGS_MAX 256
 
 struct device_class {
 	const char *name; /* as in --device NAME */
@@ -72,6 +101,7 @@ struct device_class {
 	size_t size;                       /* of the instance, struct device (or its heir) first */
 	uint32_t state_version;            /* of what save writes; 1 and up */
 	bool builtin;                      /* the machine adds it itself; hidden from --help */
+	const struct device_action *actions; /* optional */
 
 	/* Acquire host resources and claim registers. On error undo everything. */
 	int (*realize)(struct device *dev, struct vmm_error *err);
@@ -94,7 +124,9 @@ struct device {
 	const struct device_class *cls;
 	char *id; /* unique in the VM; names the device in messages */
 	const struct device_env *env;
-	struct loop *loop; /* home loop */
+	struct loop *loop;     /* home loop */
+	struct device *parent; /* of a child; outlives it */
+	unsigned children;     /* the thread that adds and removes devices */
 	pthread_mutex_t lock;
 	struct log_limit guest_log;
 	/* What the caller of device_quiesce wants; read on the home loop once that has begun. */
@@ -140,6 +172,20 @@ void device_reset(struct device *dev);
  */
 void device_save(struct device *dev, struct state_writer *w);
 int device_load(struct device *dev, struct state_reader *r, struct vmm_error *err) MUST_CHECK;
+
+/*
+ * For the realize and unrealize of a child: it sits on `parent` (same home loop) / no longer. A
+ * parent is never destroyed before its children.
+ */
+void device_set_parent(struct device *dev, struct device *parent);
+
+/*
+ * Run an action on the home loop and wait for it. options: "key=value,…" or NULL. report may be
+ * NULL. -ENOENT: the class has no such action (the sentence lists those it has). Any thread but
+ * vCPUs', lock not held.
+ */
+int device_action(struct device *dev, const char *action, const char *options,
+		  struct report *report, struct vmm_error *err) MUST_CHECK;
 
 static inline void device_lock(struct device *dev)
 {
