@@ -86,6 +86,7 @@ static void fill_env(struct vmm *vm)
 		.mmio = vm->mmio,
 		.pci = vm->pci,
 		.msi = kvm_msi_sink(vm->kvm),
+		.apic = kvm_apic_sink(vm->kvm),
 		.doorbells = kvm_doorbell_sink(vm->kvm),
 		.isa_irq = vm->env.isa_irq,
 		.event = machine_device_event,
