@@ -63,7 +63,8 @@ struct vmm {
 	struct vcpu_owner owner;
 	struct vcpu **vcpus; /* `cpus` of them; NULL until vmm_start */
 	struct device *acpi_pm;
-	int event_fd; /* readable once stopped */
+	struct device *ioapic; /* NULL: the kernel has it */
+	int event_fd;          /* readable once stopped */
 
 	/* Changed by the thread that sets up or by the control thread. */
 	struct list devices; /* struct machine_device, in the order they were added */
