@@ -108,6 +108,20 @@ static bool has_device(const struct vmm *vm, const char *cls)
 	return false;
 }
 
+/* The serial ports that there are, as a set of bits: bit 0 is COM1. */
+static unsigned com_ports(const struct vmm *vm)
+{
+	unsigned ports = 0;
+
+	list_for_each (it, &vm->devices) {
+		const struct device *dev = list_entry(it, struct machine_device, link)->dev;
+
+		if (dev->cls == &isa_serial_class)
+			ports |= 1u << (isa_serial_com(dev) - 1);
+	}
+	return ports;
+}
+
 static int build_tables(struct vmm *vm, gpa_t *rsdp, struct vmm_error *err)
 {
 	uint32_t apic_ids[256];
@@ -116,7 +130,7 @@ static int build_tables(struct vmm *vm, gpa_t *rsdp, struct vmm_error *err)
 		.cpu_apic_id = apic_ids,
 		.pci_mem64_base = vm->pci_mem64_size ? vm->pci_mem64 : 0,
 		.pci_mem64_size = vm->pci_mem64_size,
-		.has_com1 = has_device(vm, "isa-serial"),
+		.com_ports = com_ports(vm),
 		.has_rtc = has_device(vm, "rtc-cmos"),
 		.has_pvpanic = has_device(vm, "pvpanic"),
 	};
