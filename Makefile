@@ -90,7 +90,7 @@ CFLAGS ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wstrict-prototypes \
             -Werror=implicit-function-declaration \
             $(if $(findstring clang,$(CC)),-Wno-gnu-variable-sized-type-not-at-end)
-CPPFLAGS_ALL := -D_GNU_SOURCE -I. -Iinclude $(foreach p,$(PACKAGES),$(config_$(p))) $(PKG_CFLAGS) \
+CPPFLAGS_ALL := -D_GNU_SOURCE -I. -Iinclude -I$(O)/gen $(foreach p,$(PACKAGES),$(config_$(p))) $(PKG_CFLAGS) \
                 $(CPPFLAGS)
 CFLAGS_ALL := -std=gnu17 $(WARNINGS) -fvisibility=hidden -fPIC -pthread -fno-strict-aliasing $(CFLAGS)
 LDFLAGS_ALL := -pthread -Wl,--as-needed -Wl,-O1 -Wl,-z,relro -Wl,-z,now $(LDFLAGS)
@@ -157,6 +157,19 @@ $(O)/libvmm.so.$(SOVERSION): $(LIB_SO)
 
 $(O)/libvmm.so: $(O)/libvmm.so.$(SOVERSION)
 	@ln -sf $(<F) $@
+
+# The scripts of `vmm validate` become strings in a header, so that an installed vmm needs no files.
+VALIDATE_SCRIPTS := $(sort $(wildcard cli/validate/*))
+VALIDATE_HEADER  := $(O)/gen/validate_scripts.h
+
+$(VALIDATE_HEADER): $(VALIDATE_SCRIPTS) Makefile
+	@mkdir -p $(@D)
+	@{ echo 'static const struct { const char *name, *text; } validate_scripts[] = {'; \
+	   for f in $(VALIDATE_SCRIPTS); do \
+		echo "{\"$${f##*/}\","; sed 's/[\\"]/\\&/g; s/.*/"&\\n"/' $$f; echo '},'; \
+	   done; echo '{0}};'; } >$@
+
+$(O)/obj/cli/validate_script.o: $(VALIDATE_HEADER)
 
 $(O)/vmm: $(CLI_OBJS) $(LIB_A)
 	$(call say,LD,$@)
@@ -255,7 +268,7 @@ coverage: ## lines of the library that the unit tests execute
 # ---- style ------------------------------------------------------------------------------------
 
 .PHONY: lint format print-lint-flags
-lint: ## formatting, warnings of clang, rules of the house
+lint: $(VALIDATE_HEADER) ## formatting, warnings of clang, rules of the house
 	$(Q)CLANG=$(CLANG) CLANG_FORMAT=$(CLANG_FORMAT) tests/lint
 
 print-lint-flags:
