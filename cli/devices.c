@@ -19,19 +19,32 @@ static void class_names(const char **names)
 	names[n] = NULL;
 }
 
-bool device_class_exists(const char *cls)
+bool device_class_known(const char *cls)
 {
 	const char *names[MAX_CLASSES + 1];
-	char hint[128];
 
 	class_names(names);
 	for (unsigned i = 0; names[i]; i++) {
 		if (strcmp(names[i], cls) == 0)
 			return true;
 	}
-	did_you_mean(hint, sizeof(hint), cls, "", names);
-	usage_error("--device %s: there is no such device%s ('vmm run --device help' lists them)",
-		    cls, hint);
+	return false;
+}
+
+bool device_class_exists(const char *what, const char *cls)
+{
+	const char *names[MAX_CLASSES + 1];
+	char hint[128];
+
+	if (device_class_known(cls))
+		return true;
+	class_names(names);
+	if (strncmp(what, "--device", strlen("--device")) != 0)
+		usage_error("%s: this build has no device %s", what, cls);
+	else
+		usage_error("--device %s: there is no such device%s ('vmm run --device help' lists "
+			    "them)",
+			    cls, did_you_mean(hint, sizeof(hint), cls, "", names));
 	return false;
 }
 
@@ -39,11 +52,20 @@ int check_device(const char *what, const char *cls, const char *options)
 {
 	struct vmm_error err;
 
-	if (!device_class_exists(cls))
+	if (!device_class_exists(what, cls))
 		return STATUS_USAGE;
 	if (vmm_check_device(cls, options, what, &err) != 0)
 		return usage_error("%s", err.message);
 	return GO_ON;
+}
+
+void print_streams(void)
+{
+	struct vmm_stream_info info;
+
+	printf("Streams:\n");
+	for (unsigned i = 0; vmm_stream_kind(i, &info); i++)
+		printf("  %-34s %s\n", info.usage, info.help);
 }
 
 void print_device_classes(void)

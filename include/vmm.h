@@ -189,6 +189,13 @@ VMM_API bool vmm_device_action_info(const char *cls, unsigned index, struct vmm_
 VMM_API bool vmm_device_action_option(const char *cls, unsigned action, unsigned index,
 				      struct vmm_option_info *info);
 
+/* What the option `chardev` of a device may be, likewise until false. */
+struct vmm_stream_info {
+	const char *usage; /* "unix:PATH" */
+	const char *help;
+};
+VMM_API bool vmm_stream_kind(unsigned index, struct vmm_stream_info *info);
+
 /*
  * Are these options right for that class, before any VM exists? The files that they name are not
  * looked at. what: how messages name the device ("--disk").

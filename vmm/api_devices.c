@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "console/chardev.h"
 #include "virtio/virtio.h"
 #include "vmm/machine.h"
 
@@ -177,6 +178,17 @@ bool vmm_device_action_option(const char *cls, unsigned action, unsigned index,
 		return false;
 	describe_option(o, info);
 	return true;
+}
+
+bool vmm_stream_kind(unsigned index, struct vmm_stream_info *info)
+{
+	const struct chardev_kind *kind = chardev_kinds();
+
+	while (kind->name && index-- > 0)
+		kind++;
+	if (kind->name)
+		*info = (struct vmm_stream_info){kind->usage, kind->help};
+	return kind->name != NULL;
 }
 
 int vmm_check_device(const char *name, const char *options, const char *what, struct vmm_error *err)
