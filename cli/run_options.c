@@ -42,9 +42,10 @@ static const struct cli_option table[] = {
 	 "A disk, short for --device virtio-blk,path=PATH. The first is /dev/vda.\n"
 	 "--disk help lists the keys.", OPT_DISK},
 	{"cpus", 'c', "N", "Number of virtual CPUs, 1 to 255. Default: 1.", OPT_CPUS},
-	{"memory", 'm', "SIZE[,hugepages=on|off][,prealloc=on|off]",
+	{"memory", 'm', "SIZE[,hugepages=on|off][,prealloc=on|off][,shared=on|off]",
 	 "Memory of the guest, with a suffix K, M, G or T. Default: 512M.\n"
-	 "hugepages: use 2 MiB pages of hugetlbfs. prealloc: touch all of it at start.",
+	 "hugepages: use 2 MiB pages of hugetlbfs. prealloc: touch all of it at start.\n"
+	 "shared: memory that other processes can map.",
 	 OPT_MEMORY},
 	{"serial", 's', "stdio|pty|unix:PATH|file:PATH|none",
 	 "Where the first serial port goes. Default: stdio (leave with Ctrl-a x). pty: -v tells\n"

@@ -62,6 +62,7 @@ struct vmm_config {
 	unsigned cpus;              /* 1 to 255 and at most what KVM allows; 0: 1 */
 	bool hugepages;             /* back the memory with 2 MiB pages of hugetlbfs */
 	bool prealloc;              /* touch all memory before the guest starts */
+	bool shared;                /* memory that other processes can map (a memfd) */
 	enum vmm_on_reboot on_reboot;
 	vmm_log_fn *log; /* may be NULL */
 	void *log_opaque;
