@@ -7,9 +7,16 @@
 #include "virtio/virtio_classes.h"
 
 const struct device_class *const device_classes[] = {
-	&acpi_pm_class,           &debug_exit_class,        &i8042_class,
-	&isa_serial_class,        &pvpanic_class,           &rtc_cmos_class,
-	&virtio_blk_class.device, &virtio_rng_class.device, NULL,
+	&acpi_pm_class,
+	&debug_exit_class,
+	&i8042_class,
+	&isa_serial_class,
+	&pvpanic_class,
+	&rtc_cmos_class,
+	&virtio_blk_class.device,
+	&virtio_balloon_class.device,
+	&virtio_rng_class.device,
+	NULL,
 };
 
 const struct device_class *device_class_find(const char *name)
