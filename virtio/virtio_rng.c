@@ -72,8 +72,10 @@ static void on_retry(struct loop_timer *timer)
 
 static void retry_after(struct virtio_rng *rng, uint64_t ns)
 {
-	/* Without memory for a timer, the driver's next doorbell is the next try. */
 	rng->waiting = !loop_timer_arm(&rng->retry, clock_now(rng->vd.dev.env->clock) + ns);
+	/* Without memory for a timer, the next turn is the next try. */
+	if (!rng->waiting)
+		virtio_queue_ring(&rng->vd, 0);
 }
 
 /* The source has nothing just now. */
