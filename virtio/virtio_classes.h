@@ -8,6 +8,8 @@
 
 #include "virtio/virtio.h"
 
+extern const struct virtio_class virtio_balloon_class;
 extern const struct virtio_class virtio_blk_class;
+extern const struct virtio_class virtio_rng_class;
 
 #endif
