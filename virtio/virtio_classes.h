@@ -9,5 +9,10 @@
 #include "virtio/virtio.h"
 
 extern const struct virtio_class virtio_blk_class;
+extern const struct virtio_class virtio_serial_class;
+
+/* Children of virtio-serial. */
+extern const struct device_class serial_port_class;
+extern const struct device_class console_port_class;
 
 #endif

@@ -7,8 +7,17 @@
 #include "virtio/virtio_classes.h"
 
 const struct device_class *const device_classes[] = {
-	&acpi_pm_class,  &debug_exit_class,        &i8042_class, &isa_serial_class, &pvpanic_class,
-	&rtc_cmos_class, &virtio_blk_class.device, NULL,
+	&acpi_pm_class,
+	&debug_exit_class,
+	&i8042_class,
+	&isa_serial_class,
+	&pvpanic_class,
+	&rtc_cmos_class,
+	&virtio_blk_class.device,
+	&virtio_serial_class.device,
+	&serial_port_class,
+	&console_port_class,
+	NULL,
 };
 
 const struct device_class *device_class_find(const char *name)
