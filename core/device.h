@@ -11,7 +11,9 @@
  *
  * Locking: `lock` guards the device's state. vCPU register accesses take it, handlers on the home
  * loop take it; it is never held while waiting. Order: a PCI function's lock, the bus's map lock,
- * the device's, then leaves (MSI-X table, INTx line, a loop's list of posts).
+ * the device's, then leaves (MSI-X table, INTx line, a loop's list of posts). Outside of them all
+ * is what the machine holds while it adds, removes, resets or acts on devices (vmm/machine.h); a
+ * home loop never waits for that.
  */
 #ifndef CORE_DEVICE_H
 #define CORE_DEVICE_H
