@@ -11,15 +11,18 @@
 /* clang-format off */
 const struct device_class *const device_classes[] = {
 	&acpi_pm_class,
+	&console_port_class,
 	&debug_exit_class,
 	&i8042_class,
 	&ioapic_class,
 	&isa_serial_class,
 	&pvpanic_class,
 	&rtc_cmos_class,
+	&serial_port_class,
 	&virtio_balloon_class.device,
 	&virtio_blk_class.device,
 	&virtio_rng_class.device,
+	&virtio_serial_class.device,
 	NULL,
 };
 /* clang-format on */
