@@ -9,5 +9,6 @@
 #include "virtio/virtio.h"
 
 extern const struct virtio_class virtio_blk_class;
+extern const struct virtio_class virtio_net_class;
 
 #endif
