@@ -16,5 +16,6 @@ extern const struct virtio_class virtio_serial_class;
 /* Children of virtio-serial. */
 extern const struct device_class serial_port_class;
 extern const struct device_class console_port_class;
+extern const struct virtio_class virtio_net_class;
 
 #endif

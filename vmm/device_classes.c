@@ -21,6 +21,7 @@ const struct device_class *const device_classes[] = {
 	&serial_port_class,
 	&virtio_balloon_class.device,
 	&virtio_blk_class.device,
+	&virtio_net_class.device,
 	&virtio_rng_class.device,
 	&virtio_serial_class.device,
 	NULL,

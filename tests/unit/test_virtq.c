@@ -251,6 +251,44 @@ Test(virtq, chains_that_the_driver_took_back_are_not_popped)
 	cr_assert_eq(virtq_pop(vq, &chain), 0);
 }
 
+Test(virtq, chains_that_were_given_back_are_popped_again_in_order)
+{
+	struct virtq_chain *first, *second;
+	uint16_t head[3];
+
+	enable(0);
+	for (unsigned i = 0; i < 3; i++) {
+		const struct driver_buffer b = {gpa(DATA + 0x100 * i), 16 + i, false};
+
+		head[i] = driver_ring_add(&ring, &b, 1);
+	}
+	virtq_push(vq, pop(), 0);
+	first = pop();
+	second = pop();
+	cr_assert_eq(virtq_pop(vq, &chain), 0);
+	virtq_skip_out(second, 5); /* leaves no trace */
+	virtq_unpop(vq, second);
+	virtq_unpop(vq, first);
+	cr_assert_eq(virtq_in_flight(vq), 0u);
+	for (unsigned i = 1; i < 3; i++) {
+		expect_pop();
+		cr_assert_eq(chain->head, head[i]);
+		cr_assert_eq(chain->out_len, 16u + i);
+	}
+	cr_assert_eq(virtq_pop(vq, &chain), 0);
+}
+
+Test(virtq, chain_that_was_given_back_is_walked_anew)
+{
+	const struct driver_buffer b = {gpa(DATA), 16, false};
+
+	enable(0);
+	driver_ring_add(&ring, &b, 1);
+	virtq_unpop(vq, pop());
+	driver_ring_desc(&ring, 0, HOLE, 16, 0, 0);
+	expect_broken("is not RAM");
+}
+
 Test(virtq, bytes_are_copied_across_segments)
 {
 	const struct driver_buffer b[] = {{gpa(DATA), 3, false},
