@@ -300,7 +300,7 @@ bool vmm_device_option(const char *name, unsigned index, struct vmm_option_info 
 {
 	static const char *const types[] = {
 		[OPTION_BOOL] = "bool",   [OPTION_UINT] = "number", [OPTION_SIZE] = "size",
-		[OPTION_STRING] = "text", [OPTION_ENUM] = "choice",
+		[OPTION_STRING] = "text", [OPTION_ENUM] = "choice", [OPTION_LIST] = "list",
 	};
 	const struct device_class *cls = device_class_find(name);
 	const struct option_desc *o = cls ? cls->options : NULL;
