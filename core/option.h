@@ -52,6 +52,15 @@ int options_parse(const struct option_desc *table, const char *what, const char 
 /* Free the strings and lists that options_parse allocated and set them to NULL. */
 void options_free(const struct option_desc *table, void *out);
 
+/*
+ * Take the item "name=value" out of `text` ("key=value,…"; may be NULL): *value is its value, NULL
+ * if it is not there, *rest what is left for options_parse. Both are the caller's to free. Errors:
+ * -EINVAL with a sentence (given twice, without a value, nothing beside a comma), -ENOMEM; then
+ * both are NULL.
+ */
+int options_take(const char *text, const char *what, const char *name, char **value, char **rest,
+		 struct vmm_error *err) MUST_CHECK;
+
 /* Parse one size ("512M", "4G", "65536"). Returns 0 or -EINVAL (-ERANGE on overflow). */
 int parse_size(const char *text, uint64_t *bytes) MUST_CHECK;
 
@@ -63,5 +72,11 @@ int parse_uint(const char *text, uint64_t *value) MUST_CHECK;
  * names: NULL-terminated.
  */
 const char *nearest_name(const char *word, const char *const *names);
+
+/*
+ * The end of a sentence about a word that is none of `names` (at least one): `; did you mean "x"?
+ * Possible: x, y`.
+ */
+void describe_choices(char *buf, size_t size, const char *word, const char *const *names);
 
 #endif

@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/option.h"
@@ -293,4 +294,54 @@ Test(option, nearest_name_stands_very_long_words)
 	memset(word, 'a', sizeof(word) - 1);
 	word[sizeof(word) - 1] = '\0';
 	cr_assert_null(nearest_name(word, (const char *const[]){"a", word, NULL}));
+}
+
+/* ---- one item by itself ---- */
+
+static void takes(const char *text, const char *wanted_value, const char *wanted_rest)
+{
+	struct vmm_error e = {0};
+	char *value, *rest;
+
+	cr_assert_eq(options_take(text, "--device", "id", &value, &rest, &e), 0, "%s", e.message);
+	if (wanted_value)
+		cr_assert_str_eq(value, wanted_value);
+	else
+		cr_assert_null(value);
+	cr_assert_str_eq(rest, wanted_rest);
+	free(value);
+	free(rest);
+}
+
+Test(option, an_item_is_taken_out_and_the_rest_stays_as_it_is)
+{
+	takes(NULL, NULL, "");
+	takes("", NULL, "");
+	takes("a=1,b", NULL, "a=1,b");
+	takes("id=x", "x", "");
+	takes("id=x,a=1", "x", "a=1");
+	takes("a=1,id=x,b=2", "x", "a=1,b=2");
+	takes("a=1,id=", "", "a=1");
+	/* A comma inside a value is no end of it. */
+	takes("path=a,,id=x,b=2", NULL, "path=a,,id=x,b=2");
+	takes("id=a,,b,path=,,", "a,b", "path=,,");
+	takes("a=,,,id=x", "x", "a=,,");
+	/* Names that only begin so, values that look so. */
+	takes("idx=1,i=2,a=id=3", NULL, "idx=1,i=2,a=id=3");
+}
+
+Test(option, an_item_that_cannot_be_taken_leaves_nothing_allocated)
+{
+	static const char *const bad[] = {"id=a,id=b", "a=1,id", "id=a,", ",id=a",
+					  "id=a,,,,,,,b,,,"};
+	struct vmm_error e = {0};
+	char *value, *rest;
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		cr_assert_eq(options_take(bad[i], "--device", "id", &value, &rest, &e), -EINVAL,
+			     "%s", bad[i]);
+		cr_assert_eq(strncmp(e.message, "--device: ", 10), 0, "%s", e.message);
+		cr_assert_null(value);
+		cr_assert_null(rest);
+	}
 }
