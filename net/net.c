@@ -9,6 +9,8 @@
 
 static const struct net_ops *const backends[] = {
 	&net_user_ops,
+	&net_stream_ops,
+	&net_dgram_ops,
 	&net_none_ops,
 };
 

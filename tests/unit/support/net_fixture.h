@@ -9,7 +9,7 @@
 
 #include "net/net.h"
 
-#define NET_FIXTURE_PACKETS 512
+#define NET_FIXTURE_PACKETS 512u
 
 struct net_packet {
 	size_t len;
