@@ -7,10 +7,20 @@
 #include "devices/devices.h"
 #include "virtio/virtio_classes.h"
 
+/* clang-format off */
 const struct device_class *const device_classes[] = {
-	&acpi_pm_class,  &debug_exit_class,        &i8042_class, &isa_serial_class, &pvpanic_class,
-	&rtc_cmos_class, &virtio_blk_class.device, NULL,
+	&acpi_pm_class,
+	&debug_exit_class,
+	&i8042_class,
+	&isa_serial_class,
+	&pvpanic_class,
+	&rtc_cmos_class,
+	&virtio_blk_class.device,
+	&virtio_scsi_class.device,
+	&scsi_disk_class.device,
+	NULL,
 };
+/* clang-format on */
 
 _Static_assert(ARRAY_SIZE(device_classes) <= DEVICE_CLASSES_MAX, "DEVICE_CLASSES_MAX");
 
