@@ -7,6 +7,7 @@
 #include "devices/devices.h"
 #include "virtio/virtio_classes.h"
 
+<<<<<<< HEAD
 /* One a line: each new device touches one. */
 /* clang-format off */
 const struct device_class *const device_classes[] = {
@@ -18,11 +19,13 @@ const struct device_class *const device_classes[] = {
 	&isa_serial_class,
 	&pvpanic_class,
 	&rtc_cmos_class,
+	&scsi_disk_class.device,
 	&serial_port_class,
 	&virtio_balloon_class.device,
 	&virtio_blk_class.device,
 	&virtio_net_class.device,
 	&virtio_rng_class.device,
+	&virtio_scsi_class.device,
 	&virtio_serial_class.device,
 	NULL,
 };
