@@ -13,12 +13,12 @@ extern const struct virtio_class virtio_balloon_class;
 extern const struct virtio_class virtio_blk_class;
 extern const struct virtio_class virtio_net_class;
 extern const struct virtio_class virtio_rng_class;
+extern const struct virtio_class virtio_scsi_class;
 extern const struct virtio_class virtio_serial_class;
 
 /* Children of virtio-serial. */
 extern const struct device_class serial_port_class;
 extern const struct device_class console_port_class;
-extern const struct virtio_class virtio_scsi_class;
 
 /* On virtio-scsi. */
 extern const struct scsi_lun_class scsi_disk_class;

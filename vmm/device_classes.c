@@ -7,7 +7,6 @@
 #include "devices/devices.h"
 #include "virtio/virtio_classes.h"
 
-<<<<<<< HEAD
 /* One a line: each new device touches one. */
 /* clang-format off */
 const struct device_class *const device_classes[] = {
