@@ -140,9 +140,9 @@ int virtio_net_load(struct virtio_device *vd, struct state_reader *r, uint32_t v
 	n->tx_busy = 0;
 	n->filter = filter;
 	n->link_wanted = l.link_wanted;
-	/* As the driver knows it; where the backend's is another one now, it will be told. */
+	/* As the driver knows it; where the backend's is another one now, it is told at the start.
+	 */
 	n->link_backend = l.link_backend;
-	virtio_net_later(n);
 	return 0;
 }
 

@@ -57,6 +57,25 @@ static bool check_header(const struct virtio_net *n, struct virtio_net_hdr_v1 *h
 	return gso_negotiated(n, h->gso_type) && h->flags && h->gso_size && h->hdr_len <= len;
 }
 
+/* Whether a frame behind this header, `len` bytes of it, may go to the backend. */
+static bool sendable(struct virtio_net *n, struct virtio_net_hdr_v1 *h, uint64_t len)
+{
+	if (len < ETH_HLEN || len > NET_MAX_PACKET) {
+		device_guest_error(&n->vd.dev, "a frame of %llu bytes is not sent",
+				   (unsigned long long)len);
+		return false;
+	}
+	if (!check_header(n, h, (size_t)len)) {
+		device_guest_error(&n->vd.dev,
+				   "a frame of %llu bytes with offloads that cannot be: flags %#x, "
+				   "type %#x, size %u, checksum at %u + %u",
+				   (unsigned long long)len, h->flags, h->gso_type, h->gso_size,
+				   h->csum_start, h->csum_offset);
+		return false;
+	}
+	return true;
+}
+
 /* ---- sending ---- */
 
 /* A frame in so many pieces as no driver cuts it, and no system call takes: in one. */
@@ -103,8 +122,7 @@ static bool transmit(struct virtio_net *n, unsigned pair, struct virtq_chain *ch
 	}
 	virtq_read_out(chain, 0, &h, sizeof(h));
 	virtq_skip_out(chain, sizeof(h));
-	if (chain->out_len < ETH_HLEN || chain->out_len > NET_MAX_PACKET ||
-	    !check_header(n, &h, (size_t)chain->out_len) || !virtio_net_link_up(n))
+	if (!sendable(n, &h, chain->out_len) || !virtio_net_link_up(n))
 		n->tx.dropped++;
 	else if (!send(n, pair, &h, chain))
 		return false;

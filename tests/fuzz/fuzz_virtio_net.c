@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "tests/fuzz/input.h"
-#include "tests/unit/support/fake_net.h"
+#include "tests/unit/support/fake_net_define.h"
 #include "mmio/bus.h"
 #include "pci/pci.h"
 #include "virtio/virtio_classes.h"

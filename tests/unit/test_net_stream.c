@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/unit/support/net_fixture.h"
@@ -397,6 +399,45 @@ Test(net_stream, works_over_tcp)
 	net_fixture_settle(&g);
 	net_fixture_until(&f, f.count == 1);
 	net_fixture_fini(&g);
+}
+
+/* Start passt; it goes to the background when its socket is there. False: it does not run here. */
+static bool start_passt(void)
+{
+	int status = -1;
+	pid_t pid;
+
+	/* Where root starts it, it becomes nobody. */
+	cr_assert_eq(chmod(folder, 0777), 0);
+	pid = fork();
+
+	if (pid == 0) {
+		const int null = open("/dev/null", O_RDWR);
+
+		dup2(null, 0);
+		dup2(null, 1);
+		dup2(null, 2);
+		/* --one-off: it ends with its only connection. */
+		execlp("passt", "passt", "--one-off", "--socket", path, (char *)NULL);
+		_exit(127);
+	}
+	cr_assert_eq(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+Test(net_stream, passt_answers)
+{
+	struct frame frame;
+
+	if (!start_passt())
+		cr_skip_test("passt is not installed, or does not run on this host");
+	net_fixture_open(&f, with(""));
+	frame_arp(&frame, 1, 0x0a0b0c0d, 0x0a0b0c01, NULL);
+	cr_assert_eq(net_fixture_send(&f, frame.data, frame.len), NET_SENT);
+	net_fixture_until(&f, f.count > 0);
+	cr_assert_eq(be16_at(f.packets[0].data + 12), 0x0806);
+	cr_assert_eq(be16_at(f.packets[0].data + 20), 2);
+	cr_assert_eq(be32_at(f.packets[0].data + 28), 0x0a0b0c01);
 }
 
 /* ---- set up ---- */

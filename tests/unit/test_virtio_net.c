@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tests/unit/support/fake_net_define.h"
 #include "tests/unit/support/virtio_net_fixture.h"
 #include "virtio/virtio_classes.h"
 

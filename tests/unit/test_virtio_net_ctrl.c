@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/unit/support/fake_net_define.h"
 #include "tests/unit/support/virtio_net_fixture.h"
 #include "virtio/virtio_classes.h"
 

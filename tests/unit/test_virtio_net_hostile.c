@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/unit/support/fake_net_define.h"
 #include "tests/unit/support/virtio_net_fixture.h"
 
 static struct vnet_fixture f;
@@ -32,6 +33,7 @@ static void expect_dropped(struct virtio_net_hdr_v1 h)
 	cr_assert_eq(fake_net->sent, sent, "flags %#x type %#x size %u start %u offset %u", h.flags,
 		     h.gso_type, h.gso_size, h.csum_start, h.csum_offset);
 	cr_assert_eq(f.net->tx.dropped, dropped + 1);
+	cr_assert(strstr(f.fake.last_log, "offloads that cannot be"), "%s", f.fake.last_log);
 	cr_assert_eq(vnet_used(&f, 1), 0u, "the driver gets its buffer back");
 	vnet_transmit(&f, 0, NULL, 60);
 	cr_assert_eq(fake_net->sent, sent + 1);

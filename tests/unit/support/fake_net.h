@@ -2,9 +2,8 @@
 /*
  * A packet backend that only remembers: all of net/net.h, for tests of network devices.
  *
- * It stands in an archive in front of the library, so that a test that names any of it gets these
- * functions instead of the real ones. Whatever the spec says, a new backend is as fake_net_setup
- * describes it. One at a time.
+ * A test that includes fake_net_define.h gets these functions instead of the real ones. Whatever
+ * the spec says, a new backend is as fake_net_setup describes it. One at a time.
  */
 #ifndef SUPPORT_FAKE_NET_H
 #define SUPPORT_FAKE_NET_H

@@ -1,4 +1,11 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The functions of the fake backend. To be included by one file of a test, and by no file of the
+ * support library: there they would take the place of the real ones in every test of net/.
+ */
+#ifndef SUPPORT_FAKE_NET_DEFINE_H
+#define SUPPORT_FAKE_NET_DEFINE_H
+
 #include "tests/unit/support/fake_net.h"
 
 #include <assert.h>
@@ -197,3 +204,5 @@ const struct fake_frame *fake_net_frame(unsigned index)
 {
 	return &fake_net->frames[index % FAKE_NET_FRAMES];
 }
+
+#endif
