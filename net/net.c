@@ -8,10 +8,7 @@
 #include <string.h>
 
 static const struct net_ops *const backends[] = {
-	&net_user_ops,
-	&net_stream_ops,
-	&net_dgram_ops,
-	&net_none_ops,
+	&net_user_ops, &net_tap_ops, &net_stream_ops, &net_dgram_ops, &net_none_ops,
 };
 
 /* ---- the front end's side ---- */
