@@ -113,6 +113,27 @@ static const char *ask_rss(void)
 	return format("ok %llu", kib * 1024);
 }
 
+/* action ID ACTION [OPTIONS], add CLASS [OPTIONS], remove ID, devices */
+static const char *ask_device(struct validate_vm *vm, int argc, char **argv)
+{
+	const char *options = argc > 2 ? validate_expand(vm->run, argv[argc - 1]) : NULL;
+	struct vmm_error err = {0};
+	char *json = NULL;
+	const char *answer;
+	int rc = -EINVAL;
+
+	if (strcmp(argv[0], "action") == 0 && argc >= 3)
+		rc = vmm_device_action(vm->vm, argv[1], argv[2], argc > 3 ? options : NULL, &json,
+				       &err);
+	else if (strcmp(argv[0], "add") == 0)
+		rc = vmm_add_device(vm->vm, argv[1], options, &err);
+	else if (strcmp(argv[0], "remove") == 0)
+		rc = vmm_remove_device(vm->vm, argv[1], &err);
+	answer = rc < 0 ? format("error %s", err.message) : format("ok %s", json ? json : "");
+	free(json);
+	return answer;
+}
+
 const char *validate_ask(struct validate_vm *vm, int argc, char **argv)
 {
 	const char *what = argc ? argv[0] : "";
@@ -137,5 +158,7 @@ const char *validate_ask(struct validate_vm *vm, int argc, char **argv)
 		return ask_truncate(vm, argv);
 	if (argc >= 3 && strcmp(what, "grep") == 0)
 		return ask_grep(vm, argc, argv);
+	if (argc >= 2)
+		return ask_device(vm, argc, argv);
 	return format("error cannot '%s'", what);
 }

@@ -60,8 +60,7 @@ char *format(const char *fmt, ...)
 	return text;
 }
 
-/* Index of value in names, or -1 with a message. option: what stands before the value. */
-static int choose(const char *option, const char *value, const char *const *names)
+int choose(const char *option, const char *value, const char *const *names)
 {
 	char list[128] = "", hint[64];
 	size_t len = 0;
@@ -197,6 +196,16 @@ int set_memory(struct vmm_config *config, const char *value)
 	return status;
 }
 
+int set_switch(bool *on, const char *option, const char *value)
+{
+	int what = choose(option, value, bool_names);
+
+	if (what < 0)
+		return STATUS_USAGE;
+	*on = what & 1;
+	return GO_ON;
+}
+
 int set_log(struct vmm_config *config, const char *value)
 {
 	int level = choose("--log ", value, level_names);
@@ -215,22 +224,4 @@ int set_on_reboot(struct vmm_config *config, const char *value)
 		return STATUS_USAGE;
 	config->on_reboot = what ? VMM_ON_REBOOT_EXIT : VMM_ON_REBOOT_RESET;
 	return GO_ON;
-}
-
-/* The kinds of a character stream; whether the rest of the text is right only the library knows. */
-int check_serial(const char *spec)
-{
-	static const char *const kinds[] = {"stdio", "pty", "unix", "file", "none", NULL};
-	size_t len = strcspn(spec, ":,");
-	char *kind = duplicate(spec);
-	char hint[64];
-
-	kind[len] = '\0';
-	for (int i = 0; kinds[i]; i++) {
-		if (strcmp(kinds[i], kind) == 0)
-			return GO_ON;
-	}
-	did_you_mean(hint, sizeof(hint), kind, "", kinds);
-	return usage_error("--serial %s: must be stdio, pty, unix:PATH, file:PATH or none%s", spec,
-			   hint);
 }

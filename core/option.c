@@ -159,6 +159,14 @@ static void text_add_choices(struct text *t, const char *word, const char *const
 		text_add(t, "%s%s", i ? ", " : "", names[i]);
 }
 
+void describe_choices(char *buf, size_t size, const char *word, const char *const *names)
+{
+	struct text t = {.len = 0};
+
+	text_add_choices(&t, word, names);
+	snprintf(buf, size, "%s", t.s);
+}
+
 static int unknown_option(const struct option_desc *table, const char *what, const char *name,
 			  struct vmm_error *err)
 {
@@ -241,6 +249,33 @@ static int set_choice(const struct option_desc *desc, const char *what, const ch
 	return 0;
 }
 
+static int list_append(const struct option_desc *desc, const char *what, const char *value,
+		       char ***list, struct vmm_error *err)
+{
+	size_t n = 0;
+	char **longer;
+
+	while (*list && (*list)[n])
+		n++;
+	if (n == OPTION_LIST_MAX)
+		return error_set(err, EINVAL, "%s: %s is given more than %u times", what,
+				 desc->name, OPTION_LIST_MAX);
+	longer = reallocarray(*list, n + 2, sizeof(*longer));
+	if (!longer)
+		return error_set(err, ENOMEM, "%s: out of memory", what);
+	*list = longer;
+	longer[n + 1] = NULL;
+	longer[n] = strdup(value);
+	return longer[n] ? 0 : error_set(err, ENOMEM, "%s: out of memory", what);
+}
+
+static void list_free(char **list)
+{
+	for (char **p = list; p && *p; p++)
+		free(*p);
+	free(list);
+}
+
 static int set_value(const struct option_desc *desc, const char *what, const char *value, void *out,
 		     struct vmm_error *err)
 {
@@ -254,6 +289,8 @@ static int set_value(const struct option_desc *desc, const char *what, const cha
 	case OPTION_BOOL:
 	case OPTION_ENUM:
 		return set_choice(desc, what, value, field, err);
+	case OPTION_LIST:
+		return list_append(desc, what, value, field, err);
 	case OPTION_STRING:
 		break;
 	}
@@ -283,6 +320,9 @@ static void clear_field(const struct option_desc *desc, void *out)
 		break;
 	case OPTION_STRING:
 		*(char **)field = NULL;
+		break;
+	case OPTION_LIST:
+		*(char ***)field = NULL;
 		break;
 	}
 }
@@ -321,6 +361,21 @@ static const char *next_item(const char *text, char *item)
 	return NULL;
 }
 
+static int missing_item(const char *what, struct vmm_error *err)
+{
+	return error_set(err, EINVAL, "%s: an option is missing beside a comma", what);
+}
+
+static int given_twice(const char *what, const char *name, struct vmm_error *err)
+{
+	return error_set(err, EINVAL, "%s: %s is given twice", what, name);
+}
+
+static int missing_value(const char *what, const char *name, struct vmm_error *err)
+{
+	return error_set(err, EINVAL, "%s: %s needs a value: %s=…", what, name, name);
+}
+
 static int parse_item(const struct option_desc *table, const char *what, const char *implied,
 		      char *item, uint64_t *seen, void *out, struct vmm_error *err)
 {
@@ -329,7 +384,7 @@ static int parse_item(const struct option_desc *table, const char *what, const c
 	unsigned i;
 
 	if (!*item)
-		return error_set(err, EINVAL, "%s: an option is missing beside a comma", what);
+		return missing_item(what, err);
 	if (equals) {
 		*equals = '\0';
 		value = equals + 1;
@@ -344,11 +399,11 @@ static int parse_item(const struct option_desc *table, const char *what, const c
 		;
 	if (!table[i].name)
 		return unknown_option(table, what, name, err);
-	if (*seen & UINT64_C(1) << i)
-		return error_set(err, EINVAL, "%s: %s is given twice", what, name);
+	if (*seen & UINT64_C(1) << i && table[i].type != OPTION_LIST)
+		return given_twice(what, name, err);
 	*seen |= UINT64_C(1) << i;
 	if (!value && table[i].type != OPTION_BOOL)
-		return error_set(err, EINVAL, "%s: %s needs a value: %s=…", what, name, name);
+		return missing_value(what, name, err);
 	return set_value(&table[i], what, value ? value : "on", out, err);
 }
 
@@ -392,14 +447,86 @@ int options_parse(const struct option_desc *table, const char *what, const char 
 	return r;
 }
 
+/* ---- one item by itself ---- */
+
+struct taking {
+	const char *what, *name;
+	char *value;      /* NULL: not seen yet */
+	char *rest, *end; /* the other items, as they are written */
+};
+
+/* item: what the `len` characters at `text` mean. */
+static int take_item(struct taking *t, const char *text, size_t len, const char *item,
+		     struct vmm_error *err)
+{
+	size_t name_len = strlen(t->name);
+
+	if (!*item)
+		return missing_item(t->what, err);
+	if (strncmp(item, t->name, name_len) || (item[name_len] && item[name_len] != '=')) {
+		if (t->end != t->rest)
+			*t->end++ = ',';
+		memcpy(t->end, text, len);
+		t->end += len;
+		return 0;
+	}
+	if (!item[name_len])
+		return missing_value(t->what, t->name, err);
+	if (t->value)
+		return given_twice(t->what, t->name, err);
+	t->value = strdup(item + name_len + 1);
+	return t->value ? 0 : error_set(err, ENOMEM, "%s: out of memory", t->what);
+}
+
+static int take_items(struct taking *t, const char *text, char *item, struct vmm_error *err)
+{
+	int r = 0;
+
+	while (text && !r) {
+		const char *next = next_item(text, item);
+
+		r = take_item(t, text, next ? (size_t)(next - text) - 1 : strlen(text), item, err);
+		text = next;
+	}
+	*t->end = '\0';
+	return r;
+}
+
+int options_take(const char *text, const char *what, const char *name, char **value, char **rest,
+		 struct vmm_error *err)
+{
+	struct taking t = {.what = what, .name = name};
+	size_t room = text ? strlen(text) + 1 : 1;
+	char *item = malloc(room);
+	int r = 0;
+
+	t.rest = t.end = calloc(1, room);
+	if (!item || !t.rest)
+		r = error_set(err, ENOMEM, "%s: out of memory", what);
+	else if (text && *text)
+		r = take_items(&t, text, item, err);
+	free(item);
+	if (r) {
+		free(t.value);
+		free(t.rest);
+		t.value = t.rest = NULL;
+	}
+	*value = t.value;
+	*rest = t.rest;
+	return r;
+}
+
 void options_free(const struct option_desc *table, void *out)
 {
 	for (; table->name; table++) {
-		char **field = (char **)(void *)((char *)out + table->offset);
+		void *field = (char *)out + table->offset;
 
-		if (table->type != OPTION_STRING)
+		if (table->type == OPTION_STRING)
+			free(*(char **)field);
+		else if (table->type == OPTION_LIST)
+			list_free(*(char ***)field);
+		else
 			continue;
-		free(*field);
-		*field = NULL;
+		clear_field(table, out);
 	}
 }

@@ -23,8 +23,8 @@
 #include "core/loop.h"
 #include "core/report.h"
 
-#define NET_MAX_PACKET 65550u /* 64 KiB segments with an Ethernet header; without the vnet header \
-			       */
+/* 64 KiB segments with an Ethernet header; without the vnet header */
+#define NET_MAX_PACKET      65550u
 #define NET_MAX_QUEUE_PAIRS 16u
 
 enum net_offload {

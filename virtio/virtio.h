@@ -21,7 +21,8 @@
 #include "core/device.h"
 #include "virtio/virtq.h"
 
-#define VIRTIO_MAX_QUEUES 256
+/* What the largest device needs: a serial controller of 512 ports has two for each and two more. */
+#define VIRTIO_MAX_QUEUES 1026
 
 struct virtio_device;
 struct virtio_transport;
@@ -38,10 +39,11 @@ struct virtio_class {
 	void (*config_read)(struct virtio_device *vd, unsigned offset, void *buf, unsigned len);
 	/*
 	 * Optional: the driver wrote configuration space; lock held. Only between FEATURES_OK and
-	 * reset.
+	 * reset, unless config_write_early allows it at any time.
 	 */
 	void (*config_write)(struct virtio_device *vd, unsigned offset, const void *buf,
 			     unsigned len);
+	bool config_write_early; /* 5.3.5: an emergency write needs no negotiation */
 	/* Optional: the features that the driver accepted are final (FEATURES_OK). Lock held. */
 	void (*features_set)(struct virtio_device *vd);
 	/*
@@ -114,7 +116,7 @@ struct virtio_device {
 	unsigned queue_count;
 	struct virtio_queue *queues;
 	struct loop_hook publish; /* end of batch: publish queues that have pushed chains */
-	uint64_t dirty_queues[VIRTIO_MAX_QUEUES / 64]; /* pushed since the last publish */
+	uint64_t dirty_queues[(VIRTIO_MAX_QUEUES + 63) / 64]; /* pushed since the last publish */
 	struct loop_task reset_task, activate_task;
 };
 
@@ -155,14 +157,23 @@ int virtio_pop(struct virtio_device *vd, unsigned queue, struct virtq_chain **ch
 void virtio_push(struct virtio_device *vd, unsigned queue, struct virtq_chain *chain,
 		 uint32_t written);
 
+/* What is done with a chain that was popped. */
+typedef void virtio_chain_fn(struct virtio_device *vd, unsigned queue, struct virtq_chain *chain);
+/* Whether a chain may be popped now. Whoever says no calls virtio_kick when it may. */
+typedef bool virtio_may_pop_fn(struct virtio_device *vd, unsigned queue);
+
 /*
  * What most kicks are: hand each available chain to `fn`, without doorbells while chains keep
  * coming. At most a ring full for each kick; then the queue rings itself, so that other devices of
  * the loop have their turn. Home loop, lock held.
  */
-void virtio_process(struct virtio_device *vd, unsigned queue,
-		    void (*fn)(struct virtio_device *vd, unsigned queue,
-			       struct virtq_chain *chain));
+void virtio_process(struct virtio_device *vd, unsigned queue, virtio_chain_fn *fn);
+/* The same where a backend or a rate limit may have to be waited for: asks before each pop. */
+void virtio_process_while(struct virtio_device *vd, unsigned queue, virtio_may_pop_fn *may_pop,
+			  virtio_chain_fn *fn);
+
+/* Kick an enabled queue, unless the device does not work just now. Home loop, lock held. */
+void virtio_kick(struct virtio_device *vd, unsigned queue);
 
 /* The driver broke a rule: log it, set DEVICE_NEEDS_RESET, tell the driver (2.1.2). Lock held. */
 void virtio_broken(struct virtio_device *vd, const char *fmt, ...) PRINTF(2, 3);

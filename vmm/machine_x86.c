@@ -5,7 +5,6 @@
 #include "vmm/machine.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "devices/devices.h"
 #include "vmm/acpi.h"
@@ -91,21 +90,19 @@ int machine_arch_devices(struct vmm *vm, struct vmm_error *err)
 
 	/* First: the others ask it for their lines. */
 	if (vm->env.apic)
-		ret = machine_add_device(vm, "ioapic", NULL, &vm->ioapic, err);
-	if (ret < 0 || (ret = machine_add_device(vm, "acpi-pm", NULL, &vm->acpi_pm, err)) < 0 ||
-	    (ret = machine_add_device(vm, "rtc-cmos", NULL, NULL, err)) < 0 ||
-	    (ret = machine_add_device(vm, "i8042", NULL, NULL, err)) < 0 ||
-	    (ret = machine_add_device(vm, "pvpanic", NULL, NULL, err)) < 0)
+		ret = machine_add_device(vm, &ioapic_class, NULL, &vm->ioapic, err);
+	if (ret < 0 ||
+	    (ret = machine_add_device(vm, &acpi_pm_class, NULL, &vm->acpi_pm, err)) < 0 ||
+	    (ret = machine_add_device(vm, &rtc_cmos_class, NULL, NULL, err)) < 0 ||
+	    (ret = machine_add_device(vm, &i8042_class, NULL, NULL, err)) < 0 ||
+	    (ret = machine_add_device(vm, &pvpanic_class, NULL, NULL, err)) < 0)
 		return ret;
 	return 0;
 }
 
-static bool has_device(const struct vmm *vm, const char *cls)
+static bool has_device(struct vmm *vm, const struct device_class *cls)
 {
-	list_for_each (it, &vm->devices)
-		if (strcmp(list_entry(it, struct machine_device, link)->dev->cls->name, cls) == 0)
-			return true;
-	return false;
+	return vm->env.find(&vm->env, NULL, cls) != NULL;
 }
 
 /* The serial ports that there are, as a set of bits: bit 0 is COM1. */
@@ -131,8 +128,8 @@ static int build_tables(struct vmm *vm, gpa_t *rsdp, struct vmm_error *err)
 		.pci_mem64_base = vm->pci_mem64_size ? vm->pci_mem64 : 0,
 		.pci_mem64_size = vm->pci_mem64_size,
 		.com_ports = com_ports(vm),
-		.has_rtc = has_device(vm, "rtc-cmos"),
-		.has_pvpanic = has_device(vm, "pvpanic"),
+		.has_rtc = has_device(vm, &rtc_cmos_class),
+		.has_pvpanic = has_device(vm, &pvpanic_class),
 	};
 
 	for (unsigned i = 0; i < vm->cpus; i++)

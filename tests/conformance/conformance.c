@@ -1,132 +1,61 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The same tests over every device class: what each device owes to the machine and can expect of no
- * guest. A new class needs a line here only if it has required options.
+ * guest. A new class needs a line in support/subject.c only if it has required options or sits on
+ * another device.
  */
 #include <criterion/criterion.h>
 #include <dirent.h>
-#include <fcntl.h>
-#include <stdio.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "tests/unit/support/virtio_driver.h"
+#include "tests/unit/support/subject.h"
 #include "vmm/device_classes.h"
 
-#define IMAGE_SIZE (1 * MIB)
-#define RAM_SIZE   (64 * MIB)
-#define HEAP       gpa(MIB)
+TestSuite(conformance, .init = subject_setup, .fini = subject_teardown, .timeout = 120);
 
-/* Required options; the path of an image is appended. */
-static const struct {
-	const char *name, *options;
-} required[] = {
-	{"virtio-blk", "path="},
-};
+/* ---- the array ---- */
 
-struct subject {
-	struct fake_env fake;
-	const struct device_class *cls;
-	struct device *dev;
-	struct virtio_pci *pci;      /* virtio only */
-	struct virtio_driver driver; /* virtio only */
-};
-
-static char image[64];
-
-static void setup(void)
+static void describes_options(const char *name, const struct option_desc *options, size_t size)
 {
-	int fd;
-
-	snprintf(image, sizeof(image), "/var/tmp/vmm-conformance-XXXXXX");
-	fd = mkostemp(image, O_CLOEXEC);
-	cr_assert_geq(fd, 0);
-	cr_assert_eq(ftruncate(fd, IMAGE_SIZE), 0);
-	close(fd);
-}
-
-static void teardown(void)
-{
-	unlink(image);
-}
-
-TestSuite(conformance, .init = setup, .fini = teardown, .timeout = 120);
-
-static const char *required_options(const struct device_class *cls)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(required); i++)
-		if (!strcmp(required[i].name, cls->name))
-			return required[i].options;
-	return NULL;
-}
-
-static bool is_virtio(const struct subject *s)
-{
-	return s->cls->kind == DEVICE_VIRTIO;
-}
-
-static void create(struct subject *s)
-{
-	const char *prefix = required_options(s->cls);
-	struct vmm_error err = {0};
-	char options[128];
-
-	snprintf(options, sizeof(options), "%s%s", prefix ? prefix : "", prefix ? image : "");
-	s->dev = fake_env_device(&s->fake, s->cls, options);
-	if (!is_virtio(s))
-		return;
-	cr_assert_eq(virtio_pci_create(&s->pci, virtio_device(s->dev), -1, &err), 0, "%s: %s",
-		     s->cls->name, err.message);
-	virtio_driver_init_pci(&s->driver, &s->fake, virtio_device(s->dev),
-			       virtio_pci_devfn(s->pci), HEAP);
-}
-
-static void destroy(struct subject *s)
-{
-	device_quiesce_wait(s->dev);
-	virtio_pci_destroy(s->pci);
-	s->pci = NULL;
-	device_destroy(s->dev);
-}
-
-/* Run fn on an instance of each class. */
-static void for_each_class(void (*fn)(struct subject *s))
-{
-	for (unsigned i = 0; device_classes[i]; i++) {
-		struct subject *s = calloc(1, sizeof(*s));
-
-		cr_assert(s);
-		s->cls = device_classes[i];
-		fake_env_init(&s->fake, RAM_SIZE);
-		create(s);
-		fn(s);
-		destroy(s);
-		fake_env_fini(&s->fake);
-		free(s);
+	for (const struct option_desc *o = options; o && o->name; o++) {
+		cr_assert(o->help && *o->help, "%s: %s has no help", name, o->name);
+		cr_assert_lt(o->offset, size, "%s: %s", name, o->name);
+		cr_assert_str_neq(o->name, "id", "%s: the machine takes that", name);
 	}
 }
 
-static uint64_t next_random(uint64_t *state)
+static void describes_actions(const struct device_class *cls)
 {
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
+	for (const struct device_action *a = cls->actions; a && a->name; a++) {
+		bool found = !a->implied;
 
-/* ---- the array ---- */
+		cr_assert(*a->name && a->help && *a->help && !strchr(a->help, '\n'), "%s: %s",
+			  cls->name, a->name);
+		cr_assert(a->run, "%s: %s", cls->name, a->name);
+		cr_assert_leq(a->args_size, DEVICE_ACTION_ARGS_MAX, "%s: %s", cls->name, a->name);
+		describes_options(a->name, a->options, a->args_size);
+		for (const struct option_desc *o = a->options; o && o->name; o++)
+			found |= a->implied && !strcmp(o->name, a->implied);
+		cr_assert(found, "%s: %s: %s is no option", cls->name, a->name, a->implied);
+		for (const struct device_action *b = cls->actions; b != a; b++)
+			cr_assert_str_neq(a->name, b->name, "%s", cls->name);
+	}
+}
 
 Test(conformance, every_class_describes_itself)
 {
 	for (unsigned i = 0; device_classes[i]; i++) {
 		const struct device_class *cls = device_classes[i];
+		struct vmm_error err = {0};
 
 		cr_assert(cls->name && *cls->name);
+		cr_assert_eq(device_check_id("class", cls->name, &err), 0, "%s", err.message);
 		cr_assert(cls->help && *cls->help && !strchr(cls->help, '\n'), "%s", cls->name);
 		cr_assert(cls->state_version > 0 || (!cls->save && !cls->load), "%s", cls->name);
-		for (const struct option_desc *o = cls->options; o && o->name; o++)
-			cr_assert(o->help && *o->help, "%s: %s has no help", cls->name, o->name);
+		describes_options(cls->name, cls->options, cls->size);
+		describes_actions(cls);
 		for (unsigned k = 0; k < i; k++)
 			cr_assert_str_neq(device_classes[k]->name, cls->name);
 	}
@@ -167,93 +96,35 @@ static void create_often(struct subject *s)
 	unsigned before;
 
 	/* The first time may leave something behind that is there for good. */
-	destroy(s);
-	create(s);
+	subject_destroy(s);
+	subject_create(s);
 	before = count_fds();
 	for (unsigned i = 0; i < 10; i++) {
-		destroy(s);
-		create(s);
+		subject_destroy(s);
+		subject_create(s);
 	}
 	cr_assert_eq(count_fds(), before, "%s leaks descriptors", s->cls->name);
 }
 
 Test(conformance, create_and_destroy_leak_nothing)
 {
-	for_each_class(create_often);
-}
-
-/* ---- a life in steps ---- */
-
-enum { STEPS = 8 };
-
-/* One step of what a driver does; of a platform device some ports are touched. */
-static void step(struct subject *s, unsigned n)
-{
-	struct virtio_driver *d = &s->driver;
-	uint64_t random = 88172645463325252 + n;
-
-	if (!is_virtio(s)) {
-		for (unsigned i = 0; i < 100; i++) {
-			uint64_t r = next_random(&random);
-
-			fake_out(&s->fake, r & 0xfff, 1u << (r >> 16) % 3, (uint32_t)(r >> 20));
-		}
-		return;
-	}
-	switch (n) {
-	case 0:
-		d->next = HEAP;
-		virtio_driver_reset(d);
-		break;
-	case 1:
-		d->ops->set_status(d, VIRTIO_CONFIG_S_ACKNOWLEDGE);
-		break;
-	case 2:
-		cr_assert(virtio_driver_negotiate(d, d->ops->get_features(d)), "%s", s->cls->name);
-		break;
-	case 3:
-		virtio_driver_queue(d, 0, 0);
-		break;
-	case 4:
-		virtio_driver_ok(d);
-		break;
-	case 5:
-		fake_env_settle(&s->fake);
-		break;
-	case 6:
-		virtio_driver_kick(d, 0);
-		break;
-	default:
-		fake_env_settle(&s->fake);
-		cr_assert_not(virtio_driver_broken(d), "%s: %s", s->cls->name, s->fake.last_log);
-		break;
-	}
-}
-
-static void system_reset(struct subject *s)
-{
-	device_quiesce_wait(s->dev);
-	pci_bus_reset(s->fake.env.pci);
-	device_reset(s->dev);
-	if (is_virtio(s))
-		virtio_driver_init_pci(&s->driver, &s->fake, virtio_device(s->dev),
-				       virtio_pci_devfn(s->pci), HEAP);
+	subject_of_each_class(create_often);
 }
 
 static void reset_after_each_step(struct subject *s)
 {
-	for (unsigned end = 0; end <= STEPS; end++) {
+	for (unsigned end = 0; end <= SUBJECT_STEPS; end++) {
 		for (unsigned n = 0; n < end; n++)
-			step(s, n);
-		system_reset(s);
-		for (unsigned n = 0; n < STEPS; n++)
-			step(s, n);
+			subject_step(s, n);
+		subject_reset(s);
+		for (unsigned n = 0; n < SUBJECT_STEPS; n++)
+			subject_step(s, n);
 	}
 }
 
 Test(conformance, reset_at_any_point_leaves_a_device_that_works)
 {
-	for_each_class(reset_after_each_step);
+	subject_of_each_class(reset_after_each_step);
 }
 
 static void reset_to_fresh_state(struct subject *s)
@@ -262,13 +133,13 @@ static void reset_to_fresh_state(struct subject *s)
 	size_t fresh_len, after_len;
 
 	/* A clock's battery outlives a reset, so this holds for virtio devices. */
-	if (!is_virtio(s))
+	if (!subject_is_virtio(s))
 		return;
 	fresh_len = fake_env_save(s->dev, &fresh);
-	system_reset(s);
-	for (unsigned n = 0; n < STEPS; n++)
-		step(s, n);
-	system_reset(s);
+	subject_reset(s);
+	for (unsigned n = 0; n < SUBJECT_STEPS; n++)
+		subject_step(s, n);
+	subject_reset(s);
 	after_len = fake_env_save(s->dev, &after);
 	cr_assert_eq(fresh_len, after_len);
 	cr_assert_arr_eq(fresh, after, fresh_len, "%s remembers", s->cls->name);
@@ -278,22 +149,104 @@ static void reset_to_fresh_state(struct subject *s)
 
 Test(conformance, reset_forgets_what_the_driver_did)
 {
-	for_each_class(reset_to_fresh_state);
+	subject_of_each_class(reset_to_fresh_state);
+}
+
+/* ---- children ---- */
+
+static void come_and_go(struct subject *s)
+{
+	if (!s->parent)
+		return;
+	for (unsigned end = 0; end <= SUBJECT_STEPS; end++) {
+		for (unsigned n = 0; n < end; n++)
+			subject_step(s, n);
+		subject_destroy(s);
+		cr_assert_eq(s->parent->children, 0, "%s is still there", s->cls->name);
+		for (unsigned n = end; n < SUBJECT_STEPS; n++)
+			subject_step(s, n);
+		subject_create(s);
+		cr_assert_eq(s->dev->parent, s->parent, "%s has no parent", s->cls->name);
+		cr_assert_eq(s->parent->children, 1, "%s", s->cls->name);
+		fake_env_settle(&s->fake);
+		if (subject_driven(s))
+			cr_assert_not(virtio_driver_broken(&s->driver), "%s", s->cls->name);
+	}
+}
+
+Test(conformance, children_come_and_go_at_any_point)
+{
+	subject_of_each_class(come_and_go);
+}
+
+Test(conformance, a_child_without_a_parent_is_refused_with_a_sentence)
+{
+	for (unsigned i = 0; device_classes[i]; i++) {
+		struct subject s = {.cls = device_classes[i]};
+		struct vmm_error err = {0};
+
+		if (s.cls->kind != DEVICE_CHILD)
+			continue;
+		fake_env_init(&s.fake, MIB);
+		cr_assert_lt(device_create(&s.dev, s.cls, "subject", subject_options(s.cls),
+					   &s.fake.env, &err),
+			     0, "%s", s.cls->name);
+		cr_assert(strstr(err.message, "subject") && strstr(err.message, "virtio-"), "%s",
+			  err.message);
+		fake_env_fini(&s.fake);
+	}
+}
+
+/* ---- actions ---- */
+
+/* With no options at all: it is done, or a sentence says what is missing. */
+static void act(struct subject *s)
+{
+	for (const struct device_action *a = s->cls->actions; a && a->name; a++) {
+		struct report *report = report_create();
+		struct vmm_error err = {0};
+		char *json;
+		int r = device_action(s->dev, a->name, NULL, report, &err);
+
+		if (r)
+			cr_assert_eq(strncmp(err.message, s->dev->id, strlen(s->dev->id)), 0,
+				     "%s: %s: \"%s\"", s->cls->name, a->name, err.message);
+		cr_assert_eq(report_finish(report, &json), 0);
+		free(json);
+		cr_assert_eq(device_action(s->dev, a->name, "no-such-option=1", NULL, &err),
+			     -EINVAL, "%s: %s", s->cls->name, a->name);
+		fake_env_settle(&s->fake);
+	}
+}
+
+static void act_at_any_point(struct subject *s)
+{
+	for (unsigned end = 0; end <= SUBJECT_STEPS; end++) {
+		for (unsigned n = 0; n < end; n++)
+			subject_step(s, n);
+		act(s);
+		subject_reset(s);
+	}
+}
+
+Test(conformance, actions_are_done_or_refused_with_a_sentence_at_any_point)
+{
+	subject_of_each_class(act_at_any_point);
 }
 
 /* ---- saved state ---- */
 
 static void save_load_save(struct subject *s)
 {
-	for (unsigned end = 0; end <= STEPS; end++) {
+	for (unsigned end = 0; end <= SUBJECT_STEPS; end++) {
 		void *first, *second;
 		size_t len, again;
 
 		for (unsigned n = 0; n < end; n++)
-			step(s, n);
+			subject_step(s, n);
 		len = fake_env_save(s->dev, &first);
-		destroy(s);
-		create(s);
+		subject_destroy(s);
+		subject_create(s);
 		cr_assert_eq(fake_env_load(s->dev, first, len), 0, "%s after %u steps",
 			     s->cls->name, end);
 		again = fake_env_save(s->dev, &second);
@@ -301,13 +254,13 @@ static void save_load_save(struct subject *s)
 		cr_assert_arr_eq(first, second, len, "%s after %u steps", s->cls->name, end);
 		free(first);
 		free(second);
-		system_reset(s);
+		subject_reset(s);
 	}
 }
 
 Test(conformance, save_load_save_gives_equal_bytes)
 {
-	for_each_class(save_load_save);
+	subject_of_each_class(save_load_save);
 }
 
 static void load_damaged(struct subject *s)
@@ -316,8 +269,8 @@ static void load_damaged(struct subject *s)
 	uint64_t random = 88172645463325252;
 	size_t len, after_len;
 
-	for (unsigned n = 0; n < STEPS; n++)
-		step(s, n);
+	for (unsigned n = 0; n < SUBJECT_STEPS; n++)
+		subject_step(s, n);
 	len = fake_env_save(s->dev, (void **)&good);
 	bad = malloc(len);
 	cr_assert(bad);
@@ -336,9 +289,9 @@ static void load_damaged(struct subject *s)
 		if (fake_env_load(s->dev, bad, len) == 0)
 			fake_env_settle(&s->fake);
 	}
-	system_reset(s);
-	for (unsigned n = 0; n < STEPS; n++)
-		step(s, n);
+	subject_reset(s);
+	for (unsigned n = 0; n < SUBJECT_STEPS; n++)
+		subject_step(s, n);
 	free(good);
 	free(bad);
 	free(after);
@@ -346,7 +299,7 @@ static void load_damaged(struct subject *s)
 
 Test(conformance, damaged_state_is_survived)
 {
-	for_each_class(load_damaged);
+	subject_of_each_class(load_damaged);
 }
 
 /* ---- registers ---- */
@@ -398,18 +351,18 @@ static void random_bar(struct subject *s)
 
 static void random_registers(struct subject *s)
 {
-	if (is_virtio(s))
+	if (subject_driven(s))
 		random_bar(s);
 	else
 		random_ports(s);
-	system_reset(s);
-	for (unsigned n = 0; n < STEPS; n++)
-		step(s, n);
+	subject_reset(s);
+	for (unsigned n = 0; n < SUBJECT_STEPS; n++)
+		subject_step(s, n);
 }
 
 Test(conformance, random_register_accesses_are_survived)
 {
-	for_each_class(random_registers);
+	subject_of_each_class(random_registers);
 }
 
 /* ---- virtio ---- */
@@ -419,7 +372,7 @@ static void offer_unoffered(struct subject *s)
 	struct virtio_driver *d = &s->driver;
 	uint64_t offered;
 
-	if (!is_virtio(s))
+	if (!subject_is_virtio(s))
 		return;
 	offered = d->ops->get_features(d);
 	cr_assert(offered >> VIRTIO_F_VERSION_1 & 1, "%s", s->cls->name);
@@ -434,7 +387,7 @@ static void offer_unoffered(struct subject *s)
 
 Test(conformance, exactly_the_offered_features_are_accepted)
 {
-	for_each_class(offer_unoffered);
+	subject_of_each_class(offer_unoffered);
 }
 
 /* Everything goes wrong that a ring can get wrong; the device may stop, and works after a reset. */
@@ -451,29 +404,30 @@ static void misuse(struct subject *s, unsigned kind)
 		driver_ring_offer(ring, ring->layout.size);
 		break;
 	case 2: /* loop */
-		driver_ring_desc(ring, 0, HEAP.v, 1, VRING_DESC_F_NEXT, 0);
+		driver_ring_desc(ring, 0, SUBJECT_HEAP.v, 1, VRING_DESC_F_NEXT, 0);
 		driver_ring_offer(ring, 0);
 		break;
 	case 3: /* not RAM */
-		driver_ring_desc(ring, 0, RAM_SIZE, 1, 0, 0);
+		driver_ring_desc(ring, 0, SUBJECT_RAM, 1, 0, 0);
 		driver_ring_offer(ring, 0);
 		break;
 	case 4: /* nothing to read, nothing to write */
-		driver_ring_desc(ring, 0, HEAP.v, 0, 0, 0);
+		driver_ring_desc(ring, 0, SUBJECT_HEAP.v, 0, 0, 0);
 		driver_ring_offer(ring, 0);
 		break;
 	case 5: /* only one byte to read */
-		driver_ring_desc(ring, 0, HEAP.v, 1, 0, 0);
+		driver_ring_desc(ring, 0, SUBJECT_HEAP.v, 1, 0, 0);
 		driver_ring_offer(ring, 0);
 		break;
 	case 6: /* only one byte to write */
-		driver_ring_desc(ring, 0, HEAP.v, 1, VRING_DESC_F_WRITE, 0);
+		driver_ring_desc(ring, 0, SUBJECT_HEAP.v, 1, VRING_DESC_F_WRITE, 0);
 		driver_ring_offer(ring, 0);
 		break;
 	default: /* every descriptor, twice */
 		for (unsigned i = 0; i < 2u * ring->layout.size; i++) {
-			driver_ring_desc(ring, (uint16_t)(i % ring->layout.size), HEAP.v + 16 * i,
-					 16, i & 1 ? VRING_DESC_F_WRITE : 0u, 0);
+			driver_ring_desc(ring, (uint16_t)(i % ring->layout.size),
+					 SUBJECT_HEAP.v + 16 * i, 16,
+					 i & 1 ? VRING_DESC_F_WRITE : 0u, 0);
 			driver_ring_offer(ring, (uint16_t)(i % ring->layout.size));
 		}
 		break;
@@ -484,20 +438,20 @@ static void misuse(struct subject *s, unsigned kind)
 
 static void misuse_queues(struct subject *s)
 {
-	if (!is_virtio(s))
+	if (!subject_is_virtio(s))
 		return;
 	for (unsigned kind = 0; kind < 8; kind++) {
-		for (unsigned n = 0; n < STEPS; n++)
-			step(s, n);
+		for (unsigned n = 0; n < SUBJECT_STEPS; n++)
+			subject_step(s, n);
 		misuse(s, kind);
 	}
-	for (unsigned n = 0; n < STEPS; n++)
-		step(s, n);
+	for (unsigned n = 0; n < SUBJECT_STEPS; n++)
+		subject_step(s, n);
 }
 
 Test(conformance, misused_queues_work_again_after_a_reset)
 {
-	for_each_class(misuse_queues);
+	subject_of_each_class(misuse_queues);
 }
 
 static void refuse_rings(struct subject *s)
@@ -505,25 +459,26 @@ static void refuse_rings(struct subject *s)
 	struct virtio_driver *d = &s->driver;
 	const uint16_t sizes[] = {0, 3, 0x8000};
 
-	if (!is_virtio(s))
+	if (!subject_is_virtio(s))
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(sizes) + 1; i++) {
-		struct virtq_layout l = {16, HEAP, gpa_add(HEAP, 4096), gpa_add(HEAP, 8192)};
+		struct virtq_layout l = {16, SUBJECT_HEAP, gpa_add(SUBJECT_HEAP, 4096),
+					 gpa_add(SUBJECT_HEAP, 8192)};
 
 		if (i < ARRAY_SIZE(sizes))
 			l.size = sizes[i];
 		else
-			l.desc = gpa(RAM_SIZE);
+			l.desc = gpa(SUBJECT_RAM);
 		virtio_driver_reset(d);
 		cr_assert(virtio_driver_negotiate(d, 0));
 		d->ops->setup_queue(d, 0, &l);
 		cr_assert(virtio_driver_broken(d), "%s accepts ring %zu", s->cls->name, i);
 	}
-	for (unsigned n = 0; n < STEPS; n++)
-		step(s, n);
+	for (unsigned n = 0; n < SUBJECT_STEPS; n++)
+		subject_step(s, n);
 }
 
 Test(conformance, rings_that_cannot_be_used_are_refused)
 {
-	for_each_class(refuse_rings);
+	subject_of_each_class(refuse_rings);
 }

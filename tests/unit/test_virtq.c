@@ -222,6 +222,73 @@ Test(virtq, chain_that_comes_while_doorbells_are_off_is_not_lost)
 
 /* ---- bytes ---- */
 
+Test(virtq, chain_that_is_taken_back_is_popped_again)
+{
+	const struct driver_buffer first = {gpa(DATA), 4, false}, second = {gpa(DATA), 8, false};
+	uint16_t head;
+
+	enable(0);
+	head = driver_ring_add(&ring, &first, 1);
+	driver_ring_add(&ring, &second, 1);
+	cr_assert_eq(pop()->head, head);
+	virtq_unpop(vq, chain);
+	cr_assert_eq(virtq_in_flight(vq), 0u);
+	cr_assert_eq(pop()->head, head);
+	virtq_push(vq, chain, 0);
+	cr_assert_eq(pop()->out_len, 8u);
+}
+
+Test(virtq, chains_that_the_driver_took_back_are_not_popped)
+{
+	const struct driver_buffer buffer = {gpa(DATA), 4, false};
+
+	enable(0);
+	for (unsigned i = 0; i < 3; i++)
+		driver_ring_add(&ring, &buffer, 1);
+	virtq_push(vq, pop(), 0);
+	driver_ring_set_avail(&ring, 1);
+	virtq_unpop(vq, NULL);
+	cr_assert_eq(virtq_pop(vq, &chain), 0);
+}
+
+Test(virtq, chains_that_were_given_back_are_popped_again_in_order)
+{
+	struct virtq_chain *first, *second;
+	uint16_t head[3];
+
+	enable(0);
+	for (unsigned i = 0; i < 3; i++) {
+		const struct driver_buffer b = {gpa(DATA + 0x100 * i), 16 + i, false};
+
+		head[i] = driver_ring_add(&ring, &b, 1);
+	}
+	virtq_push(vq, pop(), 0);
+	first = pop();
+	second = pop();
+	cr_assert_eq(virtq_pop(vq, &chain), 0);
+	virtq_skip_out(second, 5); /* leaves no trace */
+	virtq_unpop(vq, second);
+	virtq_unpop(vq, first);
+	cr_assert_eq(virtq_in_flight(vq), 0u);
+	for (unsigned i = 1; i < 3; i++) {
+		expect_pop();
+		cr_assert_eq(chain->head, head[i]);
+		cr_assert_eq(chain->out_len, 16u + i);
+	}
+	cr_assert_eq(virtq_pop(vq, &chain), 0);
+}
+
+Test(virtq, chain_that_was_given_back_is_walked_anew)
+{
+	const struct driver_buffer b = {gpa(DATA), 16, false};
+
+	enable(0);
+	driver_ring_add(&ring, &b, 1);
+	virtq_unpop(vq, pop());
+	driver_ring_desc(&ring, 0, HOLE, 16, 0, 0);
+	expect_broken("is not RAM");
+}
+
 Test(virtq, bytes_are_copied_across_segments)
 {
 	const struct driver_buffer b[] = {{gpa(DATA), 3, false},

@@ -95,6 +95,9 @@ struct fake_env {
 	enum machine_event last_event;
 	uint32_t last_value;
 
+	struct device **devices; /* for env->find; see fake_env_device */
+	unsigned device_count;
+
 	_Atomic unsigned log_lines;
 	char last_log[1024]; /* "source: line" */
 };
@@ -115,9 +118,14 @@ void fake_env_settle(struct fake_env *fake);
 /* Move the clock and settle. */
 void fake_env_advance(struct fake_env *fake, uint64_t ns);
 
-/* Create a device in it, or fail the test with the sentence. id NULL: the class's name. */
+/*
+ * Create a device in it, or fail the test with the sentence. id NULL: the class's name. Children
+ * find it until fake_env_remove; where there are none it may as well be destroyed by itself.
+ */
 struct device *fake_env_device(struct fake_env *fake, const struct device_class *cls,
 			       const char *options);
+struct device *fake_env_device_id(struct fake_env *fake, const struct device_class *cls,
+				  const char *id, const char *options);
 /* Quiesce and destroy. */
 void fake_env_remove(struct device *dev);
 
