@@ -15,6 +15,7 @@
  *     validate_vm.c          one VM: its devices, its control channel, time limits (own process)
  *     validate_ask.c         what a guest can ask for
  *     validate_stream.c      the outer ends of sockets: data both ways, with sums
+ *     validate_network.c     a network namespace of the run's own, for what a tap needs
  *     validate_report.c      the table, failures in full, JSON, JUnit
  */
 #ifndef CLI_VALIDATE_H
@@ -130,6 +131,7 @@ struct validate_vm {
 	char check[64]; /* under way; "": none */
 	struct timespec started;
 	struct validate_stream *streams;
+	bool own_network; /* a network namespace in which nobody else is */
 };
 
 /* Replaces each "@/" by the run's folder and a slash, and "@cpus". */
@@ -142,15 +144,24 @@ char *validate_expand(const struct validate_run *run, const char *text);
 const char *validate_ask(struct validate_vm *vm, int argc, char **argv);
 
 /*
- * stream NAME ADDRESS SEND RECEIVE: start to send SEND bytes and to receive as many as RECEIVE
- * tells, over a connection of its own. ADDRESS: unix:PATH, tcp:PORT (connect to this machine),
- * listen:PORT (0: any; the answer has the one that was taken).
+ * stream NAME ADDRESS SEND RECEIVE [pause]: start to send SEND bytes and to receive as many as
+ * RECEIVE tells, over a connection of its own; or to do nothing with it. ADDRESS: unix:PATH,
+ * tcp:PORT (connect to this machine), listen:PORT (0: any; the answer has the one that was taken).
  */
 const char *validate_stream_start(struct validate_vm *vm, int argc, char **argv);
 /* stream-wait NAME: "ok SHA256-SENT SHA256-RECEIVED MILLISECONDS". */
 const char *validate_stream_wait(struct validate_vm *vm, const char *name);
 /* stream-stat NAME: "ok BYTES-SENT BYTES-RECEIVED" so far. */
 const char *validate_stream_stat(struct validate_vm *vm, const char *name);
+
+/* ---- validate_network.c ---- */
+
+/*
+ * "namespace": give this process a network of its own, with a loopback device that is up; "address
+ * NAME ADDRESS PREFIX": set up an interface of it. Where the host does not allow the former,
+ * nothing happens, nor for an interface that is not there.
+ */
+void validate_network(struct validate_vm *vm, const char *value);
 
 /* ---- validate_sha256.c ---- */
 

@@ -22,7 +22,7 @@ struct validate_stream {
 	struct validate_stream *next;
 	const char *name;
 	int fd;
-	bool listens;
+	bool listens, paused;
 	uint64_t to_send, to_receive; /* bytes that are left */
 	uint64_t random;
 	pthread_t thread;
@@ -183,12 +183,13 @@ static int connect_unix(const char *path)
 	return -1;
 }
 
-static int open_tcp(const char *port, bool listens, unsigned *taken)
+/* To or on this machine; on all of its interfaces only where no one else can reach them. */
+static int open_tcp(const char *port, bool listens, bool everywhere, unsigned *taken)
 {
 	struct sockaddr_in address = {
 		.sin_family = AF_INET,
 		.sin_port = htons((uint16_t)strtoul(port, NULL, 10)),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+		.sin_addr.s_addr = htonl(everywhere && listens ? INADDR_ANY : INADDR_LOOPBACK),
 	};
 	socklen_t len = sizeof(address);
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -222,17 +223,18 @@ const char *validate_stream_start(struct validate_vm *vm, int argc, char **argv)
 	pthread_condattr_t attributes;
 	unsigned port = 0;
 
-	if (argc != 5)
+	if (argc != 5 && argc != 6)
 		return "error stream NAME ADDRESS SEND RECEIVE";
 	address = validate_expand(vm->run, argv[2]);
 	s->listens = strncmp(address, "listen:", 7) == 0;
 	if (strncmp(address, "unix:", 5) == 0)
 		s->fd = connect_unix(address + 5);
 	else
-		s->fd = open_tcp(strchrnul(address, ':') + 1, s->listens, &port);
+		s->fd = open_tcp(strchrnul(address, ':') + 1, s->listens, vm->own_network, &port);
 	if (s->fd < 0)
 		return format("error %s: %s", address, strerror(errno));
 	s->name = duplicate(argv[1]);
+	s->paused = argc == 6;
 	if (vmm_parse_size(argv[3], &s->to_send) || vmm_parse_size(argv[4], &s->to_receive))
 		return "error sizes";
 	for (const char *c = s->name; *c; c++)
@@ -242,9 +244,10 @@ const char *validate_stream_start(struct validate_vm *vm, int argc, char **argv)
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	pthread_cond_init(&s->changed, &attributes);
-	if (pthread_create(&s->thread, NULL, run, s) != 0)
+	if (!s->paused && pthread_create(&s->thread, NULL, run, s) != 0)
 		return "error no thread";
-	pthread_detach(s->thread);
+	if (!s->paused)
+		pthread_detach(s->thread);
 	s->next = vm->streams;
 	vm->streams = s;
 	return format("ok %u", port);

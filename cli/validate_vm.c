@@ -124,19 +124,35 @@ static bool has_option(const char *cls, const char *name)
 }
 
 /* "CLASS [OPTIONS]" */
-static void add_device(struct validate_vm *vm, const char *value)
+static int try_device(struct validate_vm *vm, const char *value, struct vmm_error *err)
 {
 	char *text = validate_expand(vm->run, value);
 	char *options = text + strcspn(text, " \t");
-	struct vmm_error err;
 
 	if (*options)
 		*options++ = '\0';
 	if (has_option(text, "packed"))
 		options = format("%s%spacked=%s", options, *options ? "," : "",
 				 vm->run->packed ? "on" : "off");
-	if (vmm_add_device(vm->vm, text, *options ? options : NULL, &err) != 0)
+	return vmm_add_device(vm->vm, text, *options ? options : NULL, err);
+}
+
+static void add_device(struct validate_vm *vm, const char *value)
+{
+	struct vmm_error err;
+
+	if (try_device(vm, value, &err) != 0)
 		give_up(vm, "%s", err.message);
+}
+
+/* For what not every host can do; the guest sees that the device is missing and skips its checks.
+ */
+static void add_optional_device(struct validate_vm *vm, const char *value)
+{
+	struct vmm_error err;
+
+	if (try_device(vm, value, &err) != 0)
+		fprintf(stderr, "left out: %s\n", err.message);
 }
 
 /* "NAME SIZE" */
@@ -153,6 +169,44 @@ static void make_file(struct validate_vm *vm, const char *value)
 	answer = validate_ask(vm, 3, argv);
 	if (strncmp(answer, "ok", 2) != 0)
 		give_up(vm, "cannot make a file: %s", answer);
+}
+
+static char *with_number(const char *text, unsigned n)
+{
+	char *out = duplicate(""), *at;
+
+	for (; (at = strstr(text, "@n")); text = at + 2)
+		out = format("%s%.*s%u", out, (int)(at - text), text, n);
+	return format("%s%s", out, text);
+}
+
+/* "N …": N of them, with "@n" counted from 0. */
+static void repeat(struct validate_vm *vm, const char *value,
+		   void (*fn)(struct validate_vm *vm, const char *value))
+{
+	char *rest;
+	unsigned count = (unsigned)strtoul(value, &rest, 10);
+
+	rest += strspn(rest, " \t");
+	for (unsigned n = 0; n < count; n++)
+		fn(vm, with_number(rest, n));
+}
+
+/* One line of the script's head. */
+static void prepare(struct validate_vm *vm, const struct validate_line *line)
+{
+	if (strcmp(line->key, "file") == 0)
+		make_file(vm, line->value);
+	else if (strcmp(line->key, "files") == 0)
+		repeat(vm, line->value, make_file);
+	else if (strcmp(line->key, "device") == 0)
+		add_device(vm, line->value);
+	else if (strcmp(line->key, "devices") == 0)
+		repeat(vm, line->value, add_device);
+	else if (strcmp(line->key, "optional") == 0)
+		add_optional_device(vm, line->value);
+	else if (strcmp(line->key, "network") == 0)
+		validate_network(vm, line->value);
 }
 
 static void build(struct validate_vm *vm)
@@ -180,12 +234,8 @@ static void build(struct validate_vm *vm)
 	config.log_level = run->verbose ? VMM_LOG_DEBUG : VMM_LOG_INFO;
 	if (vmm_create(&vm->vm, &config, &err) != 0)
 		give_up(vm, "%s", err.message);
-	for (size_t i = 0; i < driver->head_count; i++) {
-		if (strcmp(driver->head[i].key, "file") == 0)
-			make_file(vm, driver->head[i].value);
-		else if (strcmp(driver->head[i].key, "device") == 0)
-			add_device(vm, driver->head[i].value);
-	}
+	for (size_t i = 0; i < driver->head_count; i++)
+		prepare(vm, &driver->head[i]);
 	add_device(vm, "isa-serial index=1,chardev=file:@/console");
 	add_device(vm, "isa-serial index=2,chardev=unix:@/control");
 }

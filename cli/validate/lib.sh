@@ -83,6 +83,11 @@ ask() {
 	try "$@" || fail "$1: $answer"
 }
 
+# value NAME: a number or word of the JSON in $answer.
+value() {
+	printf '%s\n' "$answer" | sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"
+}
+
 # mib N: N MiB, or what is left of that on a slow host (at least one), in MiB.
 mib() {
 	n=$(($1 / slow))
