@@ -85,7 +85,9 @@ static int option_syntax(char *buf, size_t size, const struct vmm_option_info *i
 	if (strcmp(info->type, "bool") == 0)
 		return (int)len + snprintf(buf + len, size - len, "on|off");
 	if (!info->choices || !info->choices[0]) {
-		for (const char *p = info->type; *p && len < size - 1; p++)
+		const char *type = strcmp(info->type, "list") == 0 ? "text" : info->type;
+
+		for (const char *p = type; *p && len < size - 1; p++)
 			buf[len++] = *p >= 'a' && *p <= 'z' ? (char)(*p - 'a' + 'A') : *p;
 		buf[len] = '\0';
 		return (int)len;
@@ -105,6 +107,8 @@ static void print_option(const char *indent, const struct vmm_option_info *info)
 	else
 		printf("%s%-34s", indent, syntax);
 	printf(" %s", info->help ? info->help : "");
+	if (strcmp(info->type, "list") == 0)
+		printf(" (may be repeated)");
 	if (info->required)
 		printf(" (required)");
 	else if (info->fallback)

@@ -249,6 +249,33 @@ static int set_choice(const struct option_desc *desc, const char *what, const ch
 	return 0;
 }
 
+static int list_append(const struct option_desc *desc, const char *what, const char *value,
+		       char ***list, struct vmm_error *err)
+{
+	size_t n = 0;
+	char **longer;
+
+	while (*list && (*list)[n])
+		n++;
+	if (n == OPTION_LIST_MAX)
+		return error_set(err, EINVAL, "%s: %s is given more than %u times", what,
+				 desc->name, OPTION_LIST_MAX);
+	longer = reallocarray(*list, n + 2, sizeof(*longer));
+	if (!longer)
+		return error_set(err, ENOMEM, "%s: out of memory", what);
+	*list = longer;
+	longer[n + 1] = NULL;
+	longer[n] = strdup(value);
+	return longer[n] ? 0 : error_set(err, ENOMEM, "%s: out of memory", what);
+}
+
+static void list_free(char **list)
+{
+	for (char **p = list; p && *p; p++)
+		free(*p);
+	free(list);
+}
+
 static int set_value(const struct option_desc *desc, const char *what, const char *value, void *out,
 		     struct vmm_error *err)
 {
@@ -262,6 +289,8 @@ static int set_value(const struct option_desc *desc, const char *what, const cha
 	case OPTION_BOOL:
 	case OPTION_ENUM:
 		return set_choice(desc, what, value, field, err);
+	case OPTION_LIST:
+		return list_append(desc, what, value, field, err);
 	case OPTION_STRING:
 		break;
 	}
@@ -291,6 +320,9 @@ static void clear_field(const struct option_desc *desc, void *out)
 		break;
 	case OPTION_STRING:
 		*(char **)field = NULL;
+		break;
+	case OPTION_LIST:
+		*(char ***)field = NULL;
 		break;
 	}
 }
@@ -367,7 +399,7 @@ static int parse_item(const struct option_desc *table, const char *what, const c
 		;
 	if (!table[i].name)
 		return unknown_option(table, what, name, err);
-	if (*seen & UINT64_C(1) << i)
+	if (*seen & UINT64_C(1) << i && table[i].type != OPTION_LIST)
 		return given_twice(what, name, err);
 	*seen |= UINT64_C(1) << i;
 	if (!value && table[i].type != OPTION_BOOL)
@@ -487,11 +519,14 @@ int options_take(const char *text, const char *what, const char *name, char **va
 void options_free(const struct option_desc *table, void *out)
 {
 	for (; table->name; table++) {
-		char **field = (char **)(void *)((char *)out + table->offset);
+		void *field = (char *)out + table->offset;
 
-		if (table->type != OPTION_STRING)
+		if (table->type == OPTION_STRING)
+			free(*(char **)field);
+		else if (table->type == OPTION_LIST)
+			list_free(*(char ***)field);
+		else
 			continue;
-		free(*field);
-		*field = NULL;
+		clear_field(table, out);
 	}
 }

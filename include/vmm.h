@@ -170,7 +170,7 @@ struct vmm_device_info {
 };
 struct vmm_option_info {
 	const char *name;
-	const char *type;           /* "bool", "number", "size", "text", "choice" */
+	const char *type;           /* "bool", "number", "size", "text", "choice", "list" (texts) */
 	const char *fallback;       /* default as text, or NULL */
 	const char *const *choices; /* NULL-terminated, for "choice" */
 	const char *help;

@@ -110,7 +110,7 @@ static void describe_option(const struct option_desc *o, struct vmm_option_info 
 {
 	static const char *const types[] = {
 		[OPTION_BOOL] = "bool",   [OPTION_UINT] = "number", [OPTION_SIZE] = "size",
-		[OPTION_STRING] = "text", [OPTION_ENUM] = "choice",
+		[OPTION_STRING] = "text", [OPTION_ENUM] = "choice", [OPTION_LIST] = "list",
 	};
 
 	*info = (struct vmm_option_info){

@@ -9,7 +9,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct opts {
-	char *path, *serial;
+	char *path, *serial, **forwards;
 	bool readonly;
 	uint64_t queues, size;
 	int cache;
@@ -28,6 +28,7 @@ static const struct option_desc table[] = {
 	{.name = "size", .type = OPTION_SIZE, .offset = offsetof(struct opts, size)},
 	{.name = "cache", .type = OPTION_ENUM, .offset = offsetof(struct opts, cache),
 	 .values = caches},
+	{.name = "forward", .type = OPTION_LIST, .offset = offsetof(struct opts, forwards)},
 	OPTION_END,
 };
 /* clang-format on */
@@ -44,11 +45,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		memcpy(text, data, size);
 	text[size] = '\0';
 	if (options_parse(table, "--disk", size & 1 ? "path" : NULL, text, &o, &err)) {
-		if (err.code != EINVAL || !err.message[0] || o.path || o.serial)
+		if (err.code != EINVAL || !err.message[0] || o.path || o.serial || o.forwards)
 			abort();
 	} else {
 		if (o.queues < 1 || o.queues > 16 || (unsigned)o.cache > 1)
 			abort();
+		for (unsigned n = 0; o.forwards && o.forwards[n]; n++)
+			if (n == OPTION_LIST_MAX)
+				abort();
 		options_free(table, &o);
 	}
 	free(text);
