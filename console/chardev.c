@@ -153,6 +153,9 @@ static void read_failed(struct chardev *cd, bool again)
 
 	if (again && !hung)
 		return;
+	/* The front end hears that the peer has gone once it has what the peer sent. */
+	if (hung && cd->in_len)
+		return;
 	cd->ended = true;
 	cd->hung = false;
 	cd->ops->ended(cd, hung);

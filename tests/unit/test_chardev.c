@@ -540,7 +540,7 @@ Test(chardev, output_stops_at_a_peer_that_does_not_read)
 
 Test(chardev, output_does_not_wait_for_one_that_left_unread_input_behind)
 {
-	static char block[96 * 1024]; /* more than is read ahead */
+	static char block[8192];
 	int client;
 
 	open_at("unix:%s");
@@ -583,6 +583,26 @@ Test(chardev, no_spinning_while_there_is_no_descriptor_for_a_client)
 	cr_expect(front.connected);
 	close(client);
 	settle();
+	cr_expect_not(front.connected);
+}
+
+Test(chardev, last_words_of_a_client_come_before_its_hang_up)
+{
+	int client;
+
+	open_at("unix:%s");
+	client = dial();
+	front.room = 4;
+	cr_assert_eq(write(client, "last words", 10), 10);
+	settle();
+	close(client);
+	settle();
+	cr_expect_str_eq(front.input, "last");
+	cr_expect(front.connected);
+	front.room = 100;
+	chardev_input_ready(cd);
+	settle();
+	cr_expect_str_eq(front.input, "last words");
 	cr_expect_not(front.connected);
 }
 
