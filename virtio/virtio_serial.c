@@ -225,7 +225,7 @@ static const struct option_desc options[] = {
 	 .offset = offsetof(struct virtio_serial, resize_order),
 	 .fallback = "columns-first",
 	 .values = resize_orders,
-	 .help = "a console's size as the specification has it, or as Linux before 6.16 reads it"},
+	 .help = "a console's size as the specification has it, or as older Linux kernels read it"},
 	OPTION_END,
 };
 

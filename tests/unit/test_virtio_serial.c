@@ -119,19 +119,51 @@ Test(virtio_serial, configuration_has_ports_and_size)
 	cr_assert_eq(device_action(&port->dev, "resize", "columns=120", NULL, &err), -EINVAL);
 }
 
-Test(virtio_serial, controller_has_512_ports)
+static struct device *create_512(void)
 {
 	struct rlimit limit;
-	struct device *dev;
 
 	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
 	limit.rlim_cur = limit.rlim_max;
 	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	cr_assert_geq(limit.rlim_max, 2048u, "this test needs more descriptors");
-	dev = fake_env_device(&f.fake, &virtio_serial_class.device, "max-ports=512");
+	return fake_env_device(&f.fake, &virtio_serial_class.device, "max-ports=512");
+}
+
+Test(virtio_serial, controller_has_512_ports)
+{
+	struct device *dev = create_512();
+
 	cr_assert_eq(virtio_queue_size(virtio_device(dev), 1025), VIRTIO_SERIAL_QUEUE_SIZE);
 	cr_assert_eq(virtio_queue_size(virtio_device(dev), 1026), 0u);
 	fake_env_remove(dev);
+}
+
+Test(virtio_serial, last_doorbell_of_512_ports_rings_and_vectors_are_bounded)
+{
+	struct device *dev = create_512();
+	struct virtio_device *vd = virtio_device(dev);
+	struct virtio_driver *driver = calloc(1, sizeof(*driver));
+	struct virtio_pci *pci;
+	uint64_t count = 0;
+	unsigned cap;
+
+	cr_assert(driver);
+	cr_assert_eq(virtio_pci_create(&pci, vd, -1, NULL), 0);
+	virtio_driver_init_pci(driver, &f.fake, vd, virtio_pci_devfn(pci), gpa(MIB));
+	fake_mmio_write(&f.fake, driver->notify + 1025u * driver->notify_multiplier, 2, 1025);
+	cr_assert_eq(read(vd->queues[1025].kick_fd, &count, sizeof(count)), (ssize_t)sizeof(count));
+	cr_assert_eq(count, 1u);
+	cap = pci_config_read(f.fake.env.pci, virtio_pci_devfn(pci), PCI_CAPABILITY_LIST, 1);
+	while (pci_config_read(f.fake.env.pci, virtio_pci_devfn(pci), cap, 1) != PCI_CAP_ID_MSIX)
+		cap = pci_config_read(f.fake.env.pci, virtio_pci_devfn(pci), cap + 1, 1);
+	cr_assert_eq(pci_config_read(f.fake.env.pci, virtio_pci_devfn(pci), cap + 2, 2) &
+			     PCI_MSIX_FLAGS_QSIZE,
+		     256u);
+	device_quiesce_wait(dev);
+	virtio_pci_destroy(pci);
+	fake_env_remove(dev);
+	free(driver);
 }
 
 Test(virtio_serial, ports_take_the_lowest_free_number)
