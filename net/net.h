@@ -36,6 +36,7 @@ enum net_offload {
 };
 
 struct net;
+struct option_desc;
 
 /* What the front end gives. All on the loop; none may destroy the net. */
 struct net_frontend {
@@ -58,6 +59,15 @@ struct net_frontend {
  */
 int net_create(struct net **net, const char *spec, const char *what, struct loop *loop,
 	       const struct log *log, struct vmm_error *err) MUST_CHECK;
+
+/* The backends there are, for help: index 0, 1, … until it returns false. Texts are static. */
+struct net_kind {
+	const char *name;
+	const char *usage;                 /* "stream:unix:PATH" */
+	const char *help;                  /* one line */
+	const struct option_desc *options; /* core/option.h; ended by a NULL name */
+};
+bool net_kind(unsigned index, struct net_kind *kind);
 
 /* Check a spec without opening anything. */
 int net_check(const char *spec, const char *what, struct vmm_error *err) MUST_CHECK;
