@@ -303,6 +303,53 @@ Test(net_user, the_guest_reaches_a_server_of_the_host)
 	close(server);
 }
 
+/* The next segment for a guest that gives four buffers at a time. */
+static void receive_slowly(struct guest_tcp *t)
+{
+	while (f.next == f.count) {
+		net_fixture_settle(&f);
+		if (f.next == f.count && !f.room)
+			net_fixture_room(&f, 4);
+		else if (f.next == f.count)
+			loop_turn(f.loop, true);
+	}
+	guest_tcp_receive(t);
+}
+
+Test(net_user, a_slow_guest_loses_nothing)
+{
+	enum { TOTAL = 1 << 20 };
+	struct guest_tcp t = {.f = &f, .from = GUEST, .to = HOST, .sport = 40000, .seq = 7};
+	const int size = TOTAL * 4;
+	uint8_t *data = malloc(TOTAL);
+	const int server = host_socket(SOCK_STREAM, &t.dport);
+	size_t sent = 0, got = 0;
+	int fd;
+
+	for (size_t i = 0; i < TOTAL; i++)
+		data[i] = (uint8_t)(i * 7 + i / 251);
+	net_fixture_open(&f, "user");
+	guest_tcp_send(&t, TCP_SYN, NULL, 0);
+	guest_tcp_receive(&t);
+	guest_tcp_send(&t, TCP_ACK, NULL, 0);
+	fd = accept4(server, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	f.room = 4;
+	while (got < TOTAL) {
+		const ssize_t n = send(fd, data + sent, TOTAL - sent, 0);
+
+		sent += n > 0 ? (size_t)n : 0;
+		receive_slowly(&t);
+		cr_assert_eq(memcmp(t.data, data + got, t.len), 0, "after %zu bytes", got);
+		got += t.len;
+		guest_tcp_send(&t, TCP_ACK, NULL, 0);
+	}
+	cr_assert_not_null(strstr(strstr(net_fixture_report(&f), "\"rx\""), "\"dropped\":0"));
+	free(data);
+	close(fd);
+	close(server);
+}
+
 Test(net_user, restrict_lets_nothing_out)
 {
 	struct guest_tcp t = {.f = &f, .from = GUEST, .to = HOST, .sport = 40000, .seq = 7};
@@ -538,10 +585,6 @@ Test(net_user, bad_options_get_a_sentence)
 
 Test(net_user, bad_forwards_get_a_sentence)
 {
-	uint16_t port;
-	const int fd = host_socket(SOCK_STREAM, &port);
-	char spec[64];
-
 	REFUSED("user,hostfwd=2222-22", "must be [tcp|udp]:[HOST]:PORT-[GUEST]:PORT");
 	REFUSED("user,hostfwd=tcp::2222", "must be [tcp|udp]:[HOST]:PORT-[GUEST]:PORT");
 	REFUSED("user,hostfwd=sctp::2222-:22", "protocol must be tcp or udp");
@@ -555,6 +598,15 @@ Test(net_user, bad_forwards_get_a_sentence)
 	REFUSED("user,guestfwd=tcp:10.0.2.100:1-cmd:sh", "must lead to unix:PATH");
 	REFUSED("user,guestfwd=tcp:10.9.0.1:1-unix:/x", "must be in the guest's network");
 	REFUSED("user,guestfwd=tcp:10.0.2.2:1-unix:/x", "must be another");
+}
+
+Test(net_user, a_port_that_is_taken_gets_a_sentence)
+{
+	uint16_t port;
+	const int fd = host_socket(SOCK_STREAM, &port);
+	char spec[64];
+
+	net_fixture_open(&f, "user");
 	snprintf(spec, sizeof(spec), "user,hostfwd=tcp::%u-:22", port);
 	REFUSED(spec, "cannot listen on tcp 127.0.0.1:");
 	cr_assert_not_null(strstr(f.err.message, "in use"), "%s", f.err.message);
