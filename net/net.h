@@ -55,7 +55,9 @@ struct net_frontend {
 
 /*
  * spec: `user[,option…]`, `tap[,ifname=…|fd=…]`, `stream:…`, `dgram:…`, `none`; each takes
- * `pcap=FILE`. what: how messages name the option ("--net"). Errors with a sentence.
+ * `pcap=FILE`. what: how messages name the option ("--net"). Errors with a sentence. On the loop or
+ * when it does not run; loop's thread must have SIGPIPE blocked or ignored (loop_start's has it),
+ * since libslirp writes to sockets without MSG_NOSIGNAL.
  */
 int net_create(struct net **net, const char *spec, const char *what, struct loop *loop,
 	       const struct log *log, struct vmm_error *err) MUST_CHECK;
