@@ -158,6 +158,36 @@ bool block_writeback(const struct block *block)
 	return block->writeback;
 }
 
+const struct option_desc block_resize_options[] = {
+	{.name = "size",
+	 .type = OPTION_SIZE,
+	 .offset = offsetof(struct block_resize_args, size),
+	 .help = "the new size; without it what the host has made of the image"},
+	OPTION_END,
+};
+
+int block_resize(struct block *block, uint64_t size, struct vmm_error *err)
+{
+	struct block_layer *layer = block->layer;
+	const uint32_t sector = block->info.logical_block_size;
+	int r;
+
+	if (!layer->ops->resize)
+		return error_set(err, EOPNOTSUPP, "with snapshot=on its size cannot change");
+	if (size % sector)
+		return error_set(err, EINVAL, "size=%" PRIu64 " is not a multiple of %u", size,
+				 sector);
+	if (size && size < block->info.size)
+		return error_set(err, EINVAL,
+				 "size=%" PRIu64 " is less than the %" PRIu64
+				 " bytes that it has: that would cut off data",
+				 size, block->info.size);
+	r = layer->ops->resize(layer, size, err);
+	if (r == 0)
+		block->info.size = align_down(layer->info.size, sector);
+	return r;
+}
+
 unsigned block_in_flight(const struct block *block)
 {
 	return block->in_flight;

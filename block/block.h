@@ -157,6 +157,19 @@ void block_submit(struct block *block, struct block_request *req);
 void block_set_writeback(struct block *block, bool writeback);
 bool block_writeback(const struct block *block);
 
+/*
+ * Make the image longer: `size` bytes, a multiple of the logical block size, not less than it is.
+ * 0: take over what the host has made of it (a device that was extended). Then block_info says the
+ * new size. -EOPNOTSUPP: snapshot=on, or a device, which only the host can extend.
+ */
+int block_resize(struct block *block, uint64_t size, struct vmm_error *err) MUST_CHECK;
+
+/* Arguments and option table of the `resize` action that every disk device has. */
+struct block_resize_args {
+	uint64_t size;
+};
+extern const struct option_desc block_resize_options[];
+
 /* Requests in flight. */
 unsigned block_in_flight(const struct block *block);
 

@@ -226,6 +226,36 @@ static int realize(struct device *dev, struct vmm_error *err)
 	return rc;
 }
 
+/* ---- actions ---- */
+
+static int resize(struct device *dev, const void *args, struct report *report,
+		  struct vmm_error *err)
+{
+	const struct block_resize_args *a = args;
+	struct scsi_disk *disk = scsi_disk(scsi_lun(dev));
+	struct scsi_bus *bus = disk->lun.bus;
+	int rc = block_resize(disk->block, a->size, err);
+
+	if (rc)
+		return rc;
+	device_lock(bus->dev);
+	scsi_lun_attention(&disk->lun, SCSI_ATTENTION_CAPACITY);
+	bus->ops->changed(bus, &disk->lun, SENSE_CAPACITY_CHANGED);
+	device_unlock(bus->dev);
+	report_u64(report, "size", block_info(disk->block)->size);
+	return 0;
+}
+
+static const struct device_action actions[] = {
+	{.name = "resize",
+	 .help = "make the disk larger, and tell the guest",
+	 .options = block_resize_options,
+	 .implied = "size",
+	 .args_size = sizeof(struct block_resize_args),
+	 .run = resize},
+	{.name = NULL},
+};
+
 static const struct option_desc options[] = {
 	BLOCK_OPTIONS(struct scsi_disk, options),
 	SCSI_LUN_OPTIONS,
@@ -254,6 +284,7 @@ const struct scsi_lun_class scsi_disk_class = {
 			.help = "SCSI disk of a virtio-scsi controller: an image file or a device",
 			.kind = DEVICE_CHILD,
 			.options = options,
+			.actions = actions,
 			.size = sizeof(struct scsi_disk),
 			.state_version = 1,
 			.realize = realize,

@@ -221,6 +221,35 @@ static int realize(struct device *dev, struct vmm_error *err)
 	return rc;
 }
 
+/* ---- actions ---- */
+
+static int resize(struct device *dev, const void *args, struct report *report,
+		  struct vmm_error *err)
+{
+	const struct block_resize_args *a = args;
+	struct virtio_blk *blk = virtio_blk(virtio_device(dev));
+	int rc = block_resize(blk->block, a->size, err);
+
+	if (rc)
+		return rc;
+	device_lock(dev);
+	blk->info.size = block_info(blk->block)->size;
+	virtio_config_changed(&blk->vd);
+	device_unlock(dev);
+	report_u64(report, "size", blk->info.size);
+	return 0;
+}
+
+static const struct device_action actions[] = {
+	{.name = "resize",
+	 .help = "make the disk larger, and tell the guest",
+	 .options = block_resize_options,
+	 .implied = "size",
+	 .args_size = sizeof(struct block_resize_args),
+	 .run = resize},
+	{.name = NULL},
+};
+
 static const struct option_desc options[] = {
 	BLOCK_OPTIONS(struct virtio_blk, options),
 	{.name = "serial",
@@ -251,6 +280,7 @@ const struct virtio_class virtio_blk_class = {
 			.help = "disk: an image file or a block device",
 			VIRTIO_DEVICE_FUNCTIONS,
 			.options = options,
+			.actions = actions,
 			.size = sizeof(struct virtio_blk),
 			.state_version = 1,
 			.realize = realize,
