@@ -14,5 +14,6 @@ extern const struct virtio_class virtio_scsi_class;
 
 /* On virtio-scsi. */
 extern const struct scsi_lun_class scsi_disk_class;
+extern const struct scsi_lun_class scsi_cd_class;
 
 #endif

@@ -18,6 +18,7 @@ const struct device_class *const device_classes[] = {
 	&virtio_blk_class.device,
 	&virtio_scsi_class.device,
 	&scsi_disk_class.device,
+	&scsi_cd_class.device,
 	NULL,
 };
 /* clang-format on */
