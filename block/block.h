@@ -138,6 +138,24 @@ int block_open(struct block **block, const struct block_options *options, const 
 	       struct loop *loop, const struct log *log, struct vmm_error *err) MUST_CHECK;
 
 /*
+ * What disks of one loop share: a controller with a thousand of them has one ring, not a thousand,
+ * and enters the kernel once for all that a turn has submitted. Engines come with the first disk
+ * that uses them and go with the last. Set `loop`, the rest is 0; outlives its disks. Loop's
+ * thread.
+ */
+struct engine;
+struct block_engines {
+	struct loop *loop;
+	struct engine *engines[BLOCK_ENGINE_THREADS + 1]; /* by enum block_engine */
+	unsigned users[BLOCK_ENGINE_THREADS + 1];
+};
+
+/* As block_open on engines->loop, with an engine of these. */
+int block_open_shared(struct block **block, const struct block_options *options, const char *what,
+		      struct block_engines *engines, const struct log *log,
+		      struct vmm_error *err) MUST_CHECK;
+
+/*
  * Nothing may be in flight, and not from within `done`. Waits until what was written is durable
  * (except with cache=unsafe and snapshot=on); a failure of that is logged. NULL is allowed.
  */

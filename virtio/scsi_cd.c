@@ -20,8 +20,8 @@ static int open_medium(struct scsi_cd *cd, char *path, struct block **block, str
 		.logical_block_size = BLOCK_SIZE,
 	};
 
-	return block_open(block, &options, cd->lun.dev.id, cd->lun.dev.loop, cd->lun.dev.env->log,
-			  err);
+	return block_open_shared(block, &options, cd->lun.dev.id, &cd->lun.bus->engines,
+				 cd->lun.dev.env->log, err);
 }
 
 /* Home loop, lock not held. */

@@ -216,7 +216,8 @@ static int realize(struct device *dev, struct vmm_error *err)
 
 	if (rc)
 		return rc;
-	rc = block_open(&disk->block, &disk->options, dev->id, dev->loop, dev->env->log, err);
+	rc = block_open_shared(&disk->block, &disk->options, dev->id, &disk->lun.bus->engines,
+			       dev->env->log, err);
 	if (!rc) {
 		disk->initial_writeback = block_writeback(disk->block);
 		rc = scsi_lun_attach(&disk->lun, err);

@@ -383,6 +383,8 @@ Test(virtio_scsi_tasks, a_thousand_units_are_found_and_listed)
 		devs[i] = scsi_add_disk(&f, id, options);
 	}
 	cr_assert_eq(f.scsi->bus.count, MANY + 1);
+	/* With one engine, not a thousand. The first disk has the tap's. */
+	cr_assert_eq(f.scsi->bus.engines.users[BLOCK_ENGINE_THREADS], MANY);
 	put_be32(report.cdb + 6, 8 + 8 * MANY);
 	scsi_assert_good(scsi_get(&f, report, list, 8 + 8 * MANY));
 	/* And LUN 0, which is not there. */
@@ -404,6 +406,7 @@ Test(virtio_scsi_tasks, a_thousand_units_are_found_and_listed)
 	for (unsigned i = 0; i < MANY; i++)
 		fake_env_remove(devs[i]);
 	cr_assert_eq(f.scsi->bus.count, 1u);
+	cr_assert_null(f.scsi->bus.engines.engines[BLOCK_ENGINE_THREADS]);
 	for (unsigned t = 1; t < SCSI_MAX_TARGETS; t++)
 		cr_assert_null(f.scsi->bus.targets[t]);
 	free(list);
