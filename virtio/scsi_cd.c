@@ -63,8 +63,6 @@ static struct block **closing_place(struct scsi_cd *cd)
 
 void scsi_cd_move_tray(struct scsi_cd *cd, bool open)
 {
-	struct scsi_bus *bus = cd->lun.bus;
-
 	if (cd->tray_open == open)
 		return;
 	cd->tray_open = open;
@@ -74,7 +72,25 @@ void scsi_cd_move_tray(struct scsi_cd *cd, bool open)
 		if (cd->block)
 			scsi_lun_attention(&cd->lun, SCSI_ATTENTION_MEDIUM);
 	}
+}
+
+/* What the guest has not done itself it is told of. Lock held. */
+static void tell_guest(struct scsi_cd *cd)
+{
+	struct scsi_bus *bus = cd->lun.bus;
+
 	bus->ops->changed(bus, &cd->lun, SENSE_MEDIUM_CHANGED);
+}
+
+/* By the host. Lock not held. */
+static void move_tray(struct scsi_cd *cd, bool open)
+{
+	device_lock(cd->lun.bus->dev);
+	if (cd->tray_open != open) {
+		scsi_cd_move_tray(cd, open);
+		tell_guest(cd);
+	}
+	device_unlock(cd->lun.bus->dev);
 }
 
 /* Another medium, or NULL for none. Home loop, lock not held; there is a place for the old one. */
@@ -88,6 +104,7 @@ static void replace_medium(struct scsi_cd *cd, struct block *block)
 	scsi_cd_move_tray(cd, true);
 	if (block)
 		scsi_cd_move_tray(cd, false);
+	tell_guest(cd);
 	device_unlock(cd->lun.bus->dev);
 	close_idle(cd);
 }
@@ -181,22 +198,15 @@ static int open_tray(struct device *dev, const void *args, struct report *report
 	struct scsi_cd *cd = scsi_cd(scsi_lun(dev));
 	int rc = may_open(cd, a->force, err);
 
-	if (rc)
-		return rc;
-	device_lock(cd->lun.bus->dev);
-	scsi_cd_move_tray(cd, true);
-	device_unlock(cd->lun.bus->dev);
-	return 0;
+	if (!rc)
+		move_tray(cd, true);
+	return rc;
 }
 
 static int close_tray(struct device *dev, const void *args UNUSED, struct report *report UNUSED,
 		      struct vmm_error *err UNUSED)
 {
-	struct scsi_cd *cd = scsi_cd(scsi_lun(dev));
-
-	device_lock(cd->lun.bus->dev);
-	scsi_cd_move_tray(cd, false);
-	device_unlock(cd->lun.bus->dev);
+	move_tray(scsi_cd(scsi_lun(dev)), false);
 	return 0;
 }
 

@@ -133,6 +133,12 @@ static void start_stop(struct scsi_lun *lun, struct scsi_command *cmd)
 		scsi_disk_flush(scsi_disk(lun), cmd);
 }
 
+/* Guests ask even for what cannot be removed. */
+static void prevent_allow(struct scsi_lun *lun UNUSED, struct scsi_command *cmd)
+{
+	scsi_good(cmd);
+}
+
 #define READS  SCSI_READS
 #define WRITES SCSI_WRITES
 #define ANY    SCSI_NO_ACTION
@@ -158,6 +164,7 @@ static const struct scsi_opcode opcodes[] = {
 	{SCSI_READ_CAPACITY_10, ANY, 0, read_capacity_10},
 	{SCSI_SERVICE_ACTION_IN_16, SCSI_READ_CAPACITY_16, 0, read_capacity_16},
 	{SCSI_START_STOP_UNIT, ANY, WRITES, start_stop},
+	{SCSI_PREVENT_ALLOW, ANY, 0, prevent_allow},
 	{SCSI_PERSISTENT_RESERVE_IN, ANY, 0, scsi_reserve_in},
 	{SCSI_PERSISTENT_RESERVE_OUT, ANY, 0, scsi_reserve_out},
 	{0},

@@ -150,6 +150,8 @@ Test(scsi_cd, guest_ejects_and_loads)
 	scsi_assert_sense(scsi_do(&f, &eject), SENSE_REMOVAL_PREVENTED);
 	scsi_assert_good(scsi_do(&f, &unlock));
 	scsi_assert_good(scsi_do(&f, &eject));
+	/* It need not be told what it did. */
+	cr_assert_eq(f.scsi->event_count, 0u);
 	scsi_assert_sense(ready(), SENSE_NO_MEDIUM_TRAY_OPEN);
 	expect_event(3, 3);
 	expect_event(0, 3);
@@ -184,6 +186,9 @@ Test(scsi_cd, changed_medium_is_noticed)
 	cr_assert_eq(truncate(f.other, 2 * MIB), 0);
 	snprintf(options, sizeof(options), "path=%s", f.other);
 	cr_assert_eq(act("change", options), 0);
+	cr_assert_eq(f.scsi->event_count, 1u);
+	cr_assert_eq(f.scsi->events[0].event, VIRTIO_SCSI_T_PARAM_CHANGE);
+	cr_assert_eq(f.scsi->events[0].reason, 0x28u);
 	scsi_assert_sense(ready(), SENSE_MEDIUM_CHANGED);
 	expect_event(2, 2);
 	scsi_assert_good(get(CDB(SCSI_READ_CAPACITY_10), data, 8));
