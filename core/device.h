@@ -30,6 +30,7 @@
 struct bus;     /* mmio/bus.h */
 struct pci_bus; /* pci/pci.h */
 struct device;
+struct device_class;
 
 /* What a device may ask of the machine that it is part of. Any thread, never blocks. */
 enum machine_event {

@@ -17,11 +17,26 @@
 #define NEEDS_RESET VIRTIO_CONFIG_S_NEEDS_RESET
 #define FAILED      VIRTIO_CONFIG_S_FAILED
 
-#define CORE_FEATURES                                                                         \
-	((UINT64_C(1) << VIRTIO_F_VERSION_1) | (UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC) | \
-	 (UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX))
+#define BIT(n) (UINT64_C(1) << (n))
+
+const char *const virtio_transport_names[] = {
+	[VIRTIO_TRANSPORT_PCI] = "pci",
+	[VIRTIO_TRANSPORT_MMIO] = "mmio",
+	NULL,
+};
 
 /* ---- life ---- */
+
+/* Section 6. ACCESS_PLATFORM is not among them: guest physical addresses are what devices use. */
+static uint64_t core_features(const struct virtio_options *options)
+{
+	uint64_t f = BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_RING_F_INDIRECT_DESC) |
+		     BIT(VIRTIO_RING_F_EVENT_IDX);
+
+	if (options->packed)
+		f |= BIT(VIRTIO_F_RING_PACKED);
+	return f;
+}
 
 static void activate(struct loop_task *task);
 static void reset_on_loop(struct loop_task *task);
@@ -76,7 +91,7 @@ int virtio_init(struct virtio_device *vd, unsigned count, uint16_t max_size, uin
 	loop_hook_init(&vd->publish, publish_hook);
 	loop_task_init(&vd->reset_task, reset_on_loop);
 	loop_task_init(&vd->activate_task, activate);
-	vd->features = features | CORE_FEATURES;
+	vd->features = features | core_features(&vd->options);
 	vd->queues = calloc(MAX(count, 1u), sizeof(*vd->queues));
 	if (!vd->queues)
 		return error_set(err, ENOMEM, "no memory for %u queues", count);

@@ -99,8 +99,18 @@ struct virtio_queue {
 	struct loop_fd kick;
 };
 
+/* Which transport the machine puts a device on. */
+enum virtio_transport_kind { VIRTIO_TRANSPORT_PCI, VIRTIO_TRANSPORT_MMIO };
+
+/* Options that all virtio devices have; set by VIRTIO_OPTIONS before realize, then constant. */
+struct virtio_options {
+	bool packed;   /* offer packed rings */
+	int transport; /* enum virtio_transport_kind */
+};
+
 struct virtio_device {
 	struct device dev; /* first */
+	struct virtio_options options;
 	struct virtio_transport *transport;
 	uint64_t features;        /* offered; final after realize */
 	uint64_t driver_features; /* as written by the driver; a subset after FEATURES_OK */
@@ -130,9 +140,23 @@ static inline struct virtio_device *virtio_device(struct device *dev)
 
 /* ---- for classes ---- */
 
+extern const char *const virtio_transport_names[];
+
+/*
+ * Rows for the option table of a class. owner: the class's struct; field: its struct virtio_device.
+ */
+/* clang-format off */
+#define VIRTIO_OPTIONS(owner, field)                                                               \
+	{.name = "transport", .type = OPTION_ENUM,                                                 \
+	 .offset = offsetof(owner, field.options.transport), .fallback = "pci",                     \
+	 .values = virtio_transport_names, .help = "how the guest reaches the device"},            \
+	{.name = "packed", .type = OPTION_BOOL, .offset = offsetof(owner, field.options.packed),    \
+	 .fallback = "on", .help = "offer packed virtqueues"}
+/* clang-format on */
+
 /*
  * For a class's realize: make `count` queues of at most max_size entries, offer `features` (device
- * bits; the core adds VERSION_1, INDIRECT_DESC and EVENT_IDX). Undone by virtio_fini.
+ * bits; the core adds its own of section 6). Undone by virtio_fini.
  */
 int virtio_init(struct virtio_device *vd, unsigned count, uint16_t max_size, uint64_t features,
 		struct vmm_error *err) MUST_CHECK;

@@ -223,6 +223,7 @@ static int realize(struct device *dev, struct vmm_error *err)
 
 static const struct option_desc options[] = {
 	BLOCK_OPTIONS(struct virtio_blk, options),
+	VIRTIO_OPTIONS(struct virtio_blk, vd),
 	{.name = "serial",
 	 .type = OPTION_STRING,
 	 .offset = offsetof(struct virtio_blk, serial),

@@ -9,6 +9,8 @@
 void virtio_clear(struct virtio_device *vd);
 /* Publish what was pushed, and interrupt the driver where it wants that. */
 void virtio_publish(struct virtio_device *vd);
+/* enum virtq_features of what a driver accepted. */
+unsigned virtio_ring_features(uint64_t driver_features);
 /* Start using the rings that the driver has set. Returns virtq_enable's errors. */
 int virtio_queue_start(struct virtio_queue *q);
 /* Watch the doorbells / stop watching them. Home loop. */

@@ -84,16 +84,17 @@ void virtio_queue_set_address(struct virtio_device *vd, unsigned queue, enum vir
 	device_unlock(&vd->dev);
 }
 
+unsigned virtio_ring_features(uint64_t driver_features)
+{
+	return (driver_features >> VIRTIO_RING_F_EVENT_IDX & 1 ? VIRTQ_EVENT_IDX : 0u) |
+	       (driver_features >> VIRTIO_RING_F_INDIRECT_DESC & 1 ? VIRTQ_INDIRECT : 0u) |
+	       (driver_features >> VIRTIO_F_RING_PACKED & 1 ? VIRTQ_PACKED : 0u);
+}
+
 int virtio_queue_start(struct virtio_queue *q)
 {
-	unsigned features = 0;
-	int rc;
+	int rc = virtq_enable(q->vq, &q->layout, virtio_ring_features(q->vd->driver_features));
 
-	if (virtio_has(q->vd, VIRTIO_RING_F_EVENT_IDX))
-		features |= VIRTQ_EVENT_IDX;
-	if (virtio_has(q->vd, VIRTIO_RING_F_INDIRECT_DESC))
-		features |= VIRTQ_INDIRECT;
-	rc = virtq_enable(q->vq, &q->layout, features);
 	q->enabled = rc == 0;
 	return rc;
 }

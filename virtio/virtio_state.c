@@ -100,6 +100,15 @@ static int parse(struct virtio_device *vd, struct generic_state *s, struct state
 	return rc;
 }
 
+static bool queue_ok(const struct virtio_queue *q, const struct queue_state *s,
+		     uint64_t driver_features)
+{
+	unsigned features = virtio_ring_features(driver_features);
+
+	return virtq_check(q->vq, &s->layout, features) == 0 &&
+	       virtq_position_ok(&s->position, &s->layout, features);
+}
+
 static int validate(struct virtio_device *vd, const struct generic_state *s)
 {
 	const uint8_t known = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
@@ -117,7 +126,7 @@ static int validate(struct virtio_device *vd, const struct generic_state *s)
 	for (unsigned i = 0; i < vd->queue_count; i++) {
 		const struct queue_state *q = &s->queues[i];
 
-		if (q->enabled && (!negotiated || virtq_check(vd->queues[i].vq, &q->layout)))
+		if (q->enabled && (!negotiated || !queue_ok(&vd->queues[i], q, s->driver_features)))
 			return -ERANGE;
 	}
 	return 0;

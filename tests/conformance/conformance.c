@@ -29,8 +29,16 @@ struct subject {
 	struct fake_env fake;
 	const struct device_class *cls;
 	struct device *dev;
-	struct virtio_pci *pci;      /* virtio only */
-	struct virtio_driver driver; /* virtio only */
+	/* virtio only: */
+	const char *variant; /* options */
+	struct virtio_pci *pci;
+	struct virtio_driver driver;
+};
+
+/* Each virtio device is tested with each of these; drivers take all features that are offered. */
+static const char *const variants[] = {
+	"packed=off",
+	"packed=on",
 };
 
 static char image[64];
@@ -70,9 +78,10 @@ static void create(struct subject *s)
 {
 	const char *prefix = required_options(s->cls);
 	struct vmm_error err = {0};
-	char options[128];
+	char options[256];
 
-	snprintf(options, sizeof(options), "%s%s", prefix ? prefix : "", prefix ? image : "");
+	snprintf(options, sizeof(options), "%s%s%s%s", prefix ? prefix : "", prefix ? image : "",
+		 prefix && s->variant ? "," : "", s->variant ? s->variant : "");
 	s->dev = fake_env_device(&s->fake, s->cls, options);
 	if (!is_virtio(s))
 		return;
@@ -90,20 +99,34 @@ static void destroy(struct subject *s)
 	device_destroy(s->dev);
 }
 
-/* Run fn on an instance of each class. */
+static void with_subject(const struct device_class *cls, const char *variant,
+			 void (*fn)(struct subject *s))
+{
+	struct subject *s = calloc(1, sizeof(*s));
+
+	cr_assert(s);
+	s->cls = cls;
+	s->variant = variant;
+	fake_env_init(&s->fake, RAM_SIZE);
+	create(s);
+	fn(s);
+	destroy(s);
+	fake_env_fini(&s->fake);
+	free(s);
+}
+
+/* Run fn on an instance of each class, of virtio devices on one of each variant. */
 static void for_each_class(void (*fn)(struct subject *s))
 {
 	for (unsigned i = 0; device_classes[i]; i++) {
-		struct subject *s = calloc(1, sizeof(*s));
+		const struct device_class *cls = device_classes[i];
 
-		cr_assert(s);
-		s->cls = device_classes[i];
-		fake_env_init(&s->fake, RAM_SIZE);
-		create(s);
-		fn(s);
-		destroy(s);
-		fake_env_fini(&s->fake);
-		free(s);
+		if (cls->kind != DEVICE_VIRTIO) {
+			with_subject(cls, NULL, fn);
+			continue;
+		}
+		for (size_t k = 0; k < ARRAY_SIZE(variants); k++)
+			with_subject(cls, variants[k], fn);
 	}
 }
 
@@ -129,6 +152,25 @@ Test(conformance, every_class_describes_itself)
 			cr_assert(o->help && *o->help, "%s: %s has no help", cls->name, o->name);
 		for (unsigned k = 0; k < i; k++)
 			cr_assert_str_neq(device_classes[k]->name, cls->name);
+	}
+}
+
+static bool has_option(const struct device_class *cls, const char *name)
+{
+	for (const struct option_desc *o = cls->options; o && o->name; o++)
+		if (!strcmp(o->name, name))
+			return true;
+	return false;
+}
+
+Test(conformance, every_virtio_class_has_the_common_options)
+{
+	for (unsigned i = 0; device_classes[i]; i++) {
+		const struct device_class *cls = device_classes[i];
+
+		if (cls->kind == DEVICE_VIRTIO)
+			cr_assert(has_option(cls, "transport") && has_option(cls, "packed"),
+				  "%s lacks VIRTIO_OPTIONS", cls->name);
 	}
 }
 
@@ -437,12 +479,11 @@ Test(conformance, exactly_the_offered_features_are_accepted)
 	for_each_class(offer_unoffered);
 }
 
-/* Everything goes wrong that a ring can get wrong; the device may stop, and works after a reset. */
-static void misuse(struct subject *s, unsigned kind)
-{
-	struct virtio_driver *d = &s->driver;
-	struct driver_ring *ring = &d->rings[0];
+enum { MISUSES = 8 };
 
+/* Everything goes wrong that a ring can get wrong; the device may stop, and works after a reset. */
+static void misuse_split(struct driver_ring *ring, unsigned kind)
+{
 	switch (kind) {
 	case 0: /* index jumps */
 		driver_ring_set_avail(ring, 0x8000);
@@ -478,6 +519,53 @@ static void misuse(struct subject *s, unsigned kind)
 		}
 		break;
 	}
+}
+
+/* The same of a packed ring. */
+static void misuse_packed(struct driver_ring *ring, unsigned kind)
+{
+	const uint16_t size = ring->layout.size;
+
+	switch (kind) {
+	case 0: /* one buffer id for all */
+		for (unsigned i = 0; i < size; i++)
+			driver_packed_desc(ring, HEAP.v, 16, i & 1 ? VRING_DESC_F_WRITE : 0u, 0);
+		break;
+	case 1: /* buffer id out of range */
+		driver_packed_desc(ring, HEAP.v, 16, 0, size);
+		break;
+	case 2: /* a chain that never ends */
+		for (unsigned i = 0; i < size; i++)
+			driver_packed_desc(ring, HEAP.v, 16, VRING_DESC_F_NEXT, 0);
+		break;
+	case 3: /* not RAM */
+		driver_packed_desc(ring, RAM_SIZE, 1, 0, 0);
+		break;
+	case 4: /* nothing to read, nothing to write */
+		driver_packed_desc(ring, HEAP.v, 0, 0, 0);
+		break;
+	case 5: /* only one byte to read */
+		driver_packed_desc(ring, HEAP.v, 1, 0, 0);
+		break;
+	case 6: /* only one byte to write */
+		driver_packed_desc(ring, HEAP.v, 1, VRING_DESC_F_WRITE, 0);
+		break;
+	default: /* every descriptor, twice */
+		for (unsigned i = 0; i < 2u * size; i++)
+			driver_packed_desc(ring, HEAP.v + 16 * i, 16,
+					   i & 1 ? VRING_DESC_F_WRITE : 0u, (uint16_t)(i % size));
+		break;
+	}
+}
+
+static void misuse(struct subject *s, unsigned kind)
+{
+	struct virtio_driver *d = &s->driver;
+
+	if (d->rings[0].packed)
+		misuse_packed(&d->rings[0], kind);
+	else
+		misuse_split(&d->rings[0], kind);
 	virtio_driver_kick(d, 0);
 	fake_env_settle(&s->fake);
 }
@@ -486,7 +574,7 @@ static void misuse_queues(struct subject *s)
 {
 	if (!is_virtio(s))
 		return;
-	for (unsigned kind = 0; kind < 8; kind++) {
+	for (unsigned kind = 0; kind < MISUSES; kind++) {
 		for (unsigned n = 0; n < STEPS; n++)
 			step(s, n);
 		misuse(s, kind);
@@ -503,21 +591,24 @@ Test(conformance, misused_queues_work_again_after_a_reset)
 static void refuse_rings(struct subject *s)
 {
 	struct virtio_driver *d = &s->driver;
-	const uint16_t sizes[] = {0, 3, 0x8000};
+	const uint16_t sizes[] = {0, 0x8000, 3};
+	const uint64_t packed = UINT64_C(1) << VIRTIO_F_RING_PACKED;
 
 	if (!is_virtio(s))
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(sizes) + 1; i++) {
 		struct virtq_layout l = {16, HEAP, gpa_add(HEAP, 4096), gpa_add(HEAP, 8192)};
+		uint64_t features = d->ops->get_features(d) & packed;
 
 		if (i < ARRAY_SIZE(sizes))
 			l.size = sizes[i];
 		else
 			l.desc = gpa(RAM_SIZE);
 		virtio_driver_reset(d);
-		cr_assert(virtio_driver_negotiate(d, 0));
+		cr_assert(virtio_driver_negotiate(d, features));
 		d->ops->setup_queue(d, 0, &l);
-		cr_assert(virtio_driver_broken(d), "%s accepts ring %zu", s->cls->name, i);
+		cr_assert_eq(virtio_driver_broken(d), !(features && l.size == 3),
+			     "%s, %s: ring %zu", s->cls->name, s->variant, i);
 	}
 	for (unsigned n = 0; n < STEPS; n++)
 		step(s, n);

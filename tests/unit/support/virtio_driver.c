@@ -277,7 +277,7 @@ bool virtio_driver_negotiate(struct virtio_driver *d, uint64_t features)
 {
 	uint8_t status = VIRTIO_CONFIG_S_ACKNOWLEDGE;
 
-	d->features = features | UINT64_C(1) << VIRTIO_F_VERSION_1;
+	d->features = features | d->always | UINT64_C(1) << VIRTIO_F_VERSION_1;
 	d->ops->set_status(d, status);
 	d->ops->set_status(d, status |= VIRTIO_CONFIG_S_DRIVER);
 	d->ops->set_features(d, d->features);
@@ -288,10 +288,16 @@ bool virtio_driver_negotiate(struct virtio_driver *d, uint64_t features)
 void virtio_driver_queue(struct virtio_driver *d, unsigned queue, uint16_t size)
 {
 	struct driver_ring *ring = &d->rings[queue];
+	gpa_t at;
 
 	cr_assert(queue < DRIVER_QUEUES);
 	size = size ? size : d->ops->queue_size(d, queue);
-	driver_ring_init(ring, d->memory, virtio_driver_alloc(d, driver_ring_bytes(size)), size);
+	at = virtio_driver_alloc(d, driver_ring_bytes(size));
+	if (d->features >> VIRTIO_F_RING_PACKED & 1)
+		driver_ring_init_packed(ring, d->memory, at, size);
+	else
+		driver_ring_init(ring, d->memory, at, size);
+	ring->event_idx = d->features >> VIRTIO_RING_F_EVENT_IDX & 1;
 	d->ops->setup_queue(d, queue, &ring->layout);
 }
 

@@ -109,12 +109,18 @@ static void unrealize(struct device *dev)
 	virtio_fini(virtio_device(dev));
 }
 
+static const struct option_desc options[] = {
+	VIRTIO_OPTIONS(struct toy, vd),
+	OPTION_END,
+};
+
 const struct virtio_class toy_class = {
 	.device =
 		{
 			.name = "toy",
 			.help = "copies what it reads",
 			VIRTIO_DEVICE_FUNCTIONS,
+			.options = options,
 			.size = sizeof(struct toy),
 			.state_version = 1,
 			.realize = realize,
