@@ -23,6 +23,10 @@
 
 #define VIRTIO_MAX_QUEUES 256
 
+#ifndef VIRTIO_F_NOTIFICATION_DATA /* newer than the headers of some systems */
+#define VIRTIO_F_NOTIFICATION_DATA 38
+#endif
+
 struct virtio_device;
 struct virtio_transport;
 
@@ -56,6 +60,13 @@ struct virtio_class {
 	 * chain, at once or later on the home loop. Home loop, lock not held.
 	 */
 	void (*drain)(struct virtio_device *vd);
+	/*
+	 * Optional, for classes that hold chains for as long as nothing happens (event queues,
+	 * receive buffers taken in advance): push the chains of queue `index` that no backend
+	 * holds; the driver wants that queue reset (2.6.1). None is popped until it is enabled
+	 * anew. The others come back when their work is done, as always. Home loop, lock held.
+	 */
+	void (*drain_queue)(struct virtio_device *vd, unsigned index);
 	/* Optional: the class's own state back to what it was after realize. Drained, lock held. */
 	void (*reset)(struct virtio_device *vd);
 	/*
@@ -82,6 +93,8 @@ struct virtio_transport_ops {
 	void (*notify_config)(struct virtio_transport *t);
 	/* The device is being reset: interrupts go away, registers to their defaults. */
 	void (*reset)(struct virtio_transport *t);
+	/* Optional: the registers of one queue to their defaults. */
+	void (*reset_queue)(struct virtio_transport *t, unsigned queue);
 };
 
 struct virtio_transport {
@@ -95,6 +108,8 @@ struct virtio_queue {
 	uint16_t max_size;
 	struct virtq_layout layout; /* as the driver has set it */
 	bool enabled;               /* the driver has enabled it */
+	bool resetting;             /* the driver wants it reset, chains are still in flight */
+	bool drain_asked;           /* of the class, for that reset */
 	int kick_fd;                /* eventfd: doorbell */
 	struct loop_fd kick;
 };
@@ -104,8 +119,9 @@ enum virtio_transport_kind { VIRTIO_TRANSPORT_PCI, VIRTIO_TRANSPORT_MMIO };
 
 /* Options that all virtio devices have; set by VIRTIO_OPTIONS before realize, then constant. */
 struct virtio_options {
-	bool packed;   /* offer packed rings */
-	int transport; /* enum virtio_transport_kind */
+	bool packed;            /* offer packed rings */
+	bool notification_data; /* offer NOTIFICATION_DATA */
+	int transport;          /* enum virtio_transport_kind */
 };
 
 struct virtio_device {
@@ -125,7 +141,7 @@ struct virtio_device {
 	struct virtio_queue *queues;
 	struct loop_hook publish; /* end of batch: publish queues that have pushed chains */
 	uint64_t dirty_queues[VIRTIO_MAX_QUEUES / 64]; /* pushed since the last publish */
-	struct loop_task reset_task, activate_task;
+	struct loop_task reset_task, activate_task, queue_task;
 };
 
 static inline const struct virtio_class *virtio_class(const struct virtio_device *vd)
@@ -151,7 +167,10 @@ extern const char *const virtio_transport_names[];
 	 .offset = offsetof(owner, field.options.transport), .fallback = "pci",                     \
 	 .values = virtio_transport_names, .help = "how the guest reaches the device"},            \
 	{.name = "packed", .type = OPTION_BOOL, .offset = offsetof(owner, field.options.packed),    \
-	 .fallback = "on", .help = "offer packed virtqueues"}
+	 .fallback = "on", .help = "offer packed virtqueues"},                                     \
+	{.name = "notification-data", .type = OPTION_BOOL,                                         \
+	 .offset = offsetof(owner, field.options.notification_data), .fallback = "off",            \
+	 .help = "offer doorbells that say how far the driver has come"}
 /* clang-format on */
 
 /*
@@ -225,8 +244,17 @@ uint64_t virtio_queue_address(struct virtio_device *vd, unsigned queue,
 void virtio_queue_set_size(struct virtio_device *vd, unsigned queue, uint16_t size);
 void virtio_queue_set_address(struct virtio_device *vd, unsigned queue, enum virtio_queue_part part,
 			      uint64_t mask, uint64_t value);
-/* Between FEATURES_OK and DRIVER_OK; otherwise ignored. Bad rings: NEEDS_RESET. */
+/*
+ * Between FEATURES_OK and DRIVER_OK, with RING_RESET also later; otherwise ignored. Bad rings:
+ * NEEDS_RESET.
+ */
 void virtio_queue_enable(struct virtio_device *vd, unsigned queue);
+/*
+ * 2.6.1: chains in flight come back or are waited for, then the queue is as it was before it was
+ * enabled. Ignored for a queue that is not enabled, or without RING_RESET. resetting: until then.
+ */
+void virtio_queue_reset(struct virtio_device *vd, unsigned queue);
+bool virtio_queue_resetting(struct virtio_device *vd, unsigned queue);
 /* A doorbell that came as a register write. */
 void virtio_queue_ring(struct virtio_device *vd, unsigned queue);
 

@@ -83,10 +83,16 @@ static void transport_reset(struct virtio_transport *t)
 	pci_intx_set(&vp->fn, false);
 }
 
+static void transport_reset_queue(struct virtio_transport *t, unsigned queue)
+{
+	from_transport(t)->queue_vector[queue] = VIRTIO_MSI_NO_VECTOR;
+}
+
 static const struct virtio_transport_ops transport_ops = {
 	.notify_queue = notify_queue,
 	.notify_config = notify_config,
 	.reset = transport_reset,
+	.reset_queue = transport_reset_queue,
 };
 
 static uint8_t read_isr(struct virtio_pci *vp)

@@ -40,6 +40,7 @@ void virtio_device_save(struct device *dev, struct state_writer *w)
 	device_lock(dev);
 	/* What the end of the batch would publish must not depend on who runs first. */
 	virtio_publish(vd);
+	virtio_finish_queue_resets(vd, true);
 	state_put_u64(w, "status", vd->status);
 	state_put_u64(w, "driver_features", vd->driver_features);
 	state_put_u64(w, "features_beyond", vd->features_beyond);

@@ -6,6 +6,7 @@
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -617,4 +618,44 @@ static void refuse_rings(struct subject *s)
 Test(conformance, rings_that_cannot_be_used_are_refused)
 {
 	for_each_class(refuse_rings);
+}
+
+/* Chains that the device can only write to, or only read, stay with it or come back: as it likes.
+ */
+static void reset_queues(struct subject *s)
+{
+	struct virtio_driver *d = &s->driver;
+	unsigned queues;
+
+	if (!is_virtio(s))
+		return;
+	queues = MIN(virtio_device(s->dev)->queue_count, (unsigned)DRIVER_QUEUES);
+	for (unsigned round = 0; round < 2u * queues; round++) {
+		struct driver_buffer b = {HEAP, 4096, round & 1};
+
+		d->next = HEAP;
+		virtio_driver_alloc(d, 4096);
+		virtio_driver_start(d, d->ops->get_features(d), queues);
+		driver_ring_add(&d->rings[round / 2], &b, 1);
+		virtio_driver_kick(d, round / 2);
+		fake_env_settle(&s->fake);
+		d->ops->reset_queue(d, round / 2);
+		for (unsigned turns = 0; d->ops->queue_resetting(d, round / 2); turns++) {
+			cr_assert_lt(turns, 1000u, "%s, %s: the reset of queue %u never ends",
+				     s->cls->name, s->variant, round / 2);
+			fake_env_settle(&s->fake);
+			sched_yield();
+		}
+		cr_assert_not(d->ops->queue_enabled(d, round / 2));
+		virtio_driver_queue(d, round / 2, 0);
+		virtio_driver_kick(d, round / 2);
+		fake_env_settle(&s->fake);
+	}
+	for (unsigned n = 0; n < STEPS; n++)
+		step(s, n);
+}
+
+Test(conformance, reset_of_a_queue_ends_and_the_queue_can_be_enabled_anew)
+{
+	for_each_class(reset_queues);
 }

@@ -37,14 +37,16 @@ Test(virtio, features_of_the_transport_are_as_the_options_say)
 {
 	const uint64_t all = VERSION_1 | UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC |
 			     UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX |
-			     UINT64_C(1) << VIRTIO_F_RING_PACKED | UINT64_C(1) << TOY_FEATURE;
+			     UINT64_C(1) << VIRTIO_F_RING_PACKED |
+			     UINT64_C(1) << VIRTIO_F_RING_RESET | UINT64_C(1) << TOY_FEATURE;
 
 	cr_assert_eq(virtio_offered(vd), all);
 	fake_env_remove(dev);
-	dev = fake_env_device(&fake, &toy_class.device, "packed=off");
+	dev = fake_env_device(&fake, &toy_class.device, "packed=off,notification-data=on");
 	vd = virtio_device(dev);
 	toy = toy_of(dev);
-	cr_assert_eq(virtio_offered(vd), all & ~(UINT64_C(1) << VIRTIO_F_RING_PACKED));
+	cr_assert_eq(virtio_offered(vd), (all & ~(UINT64_C(1) << VIRTIO_F_RING_PACKED)) |
+						 UINT64_C(1) << VIRTIO_F_NOTIFICATION_DATA);
 }
 
 Test(virtio, access_platform_is_not_offered)

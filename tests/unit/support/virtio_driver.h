@@ -121,6 +121,10 @@ struct virtio_driver_ops {
 	uint16_t (*queue_size)(struct virtio_driver *d, unsigned queue);
 	void (*setup_queue)(struct virtio_driver *d, unsigned queue,
 			    const struct virtq_layout *layout);
+	/* Ask for the reset of a queue / whether that goes on. */
+	void (*reset_queue)(struct virtio_driver *d, unsigned queue);
+	bool (*queue_resetting)(struct virtio_driver *d, unsigned queue);
+	bool (*queue_enabled)(struct virtio_driver *d, unsigned queue);
 	void (*ring)(struct virtio_driver *d, unsigned queue);
 	void (*read_config)(struct virtio_driver *d, unsigned offset, void *buf, unsigned len);
 	void (*write_config)(struct virtio_driver *d, unsigned offset, const void *buf,
@@ -138,7 +142,7 @@ struct virtio_driver {
 	struct driver_ring rings[DRIVER_QUEUES];
 	/* Direct only: what the device told its transport. */
 	struct virtio_transport transport;
-	unsigned queue_interrupts[DRIVER_QUEUES], config_interrupts, resets;
+	unsigned queue_interrupts[DRIVER_QUEUES], config_interrupts, resets, queue_resets;
 	/* PCI only. */
 	unsigned devfn;
 	uint64_t bar, common, notify, isr, device;

@@ -82,6 +82,17 @@ static void drain(struct virtio_device *vd)
 		virtio_drained(vd);
 }
 
+static void drain_queue(struct virtio_device *vd, unsigned queue)
+{
+	struct toy *t = toy(vd);
+
+	t->queue_drains++;
+	if (!t->give_back || !t->held || t->held_queue != queue)
+		return;
+	virtio_push(vd, queue, t->held, 0);
+	t->held = NULL;
+}
+
 static void reset(struct virtio_device *vd)
 {
 	toy(vd)->resets++;
@@ -135,6 +146,7 @@ const struct virtio_class toy_class = {
 	.activate = activate,
 	.kick = kick,
 	.drain = drain,
+	.drain_queue = drain_queue,
 	.reset = reset,
 	.save = save,
 	.load = load,
