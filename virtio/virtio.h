@@ -237,6 +237,8 @@ void virtio_write_config(struct virtio_device *vd, unsigned offset, const void *
 enum virtio_queue_part { VIRTIO_QUEUE_DESC, VIRTIO_QUEUE_DRIVER, VIRTIO_QUEUE_DEVICE };
 
 uint16_t virtio_queue_size(struct virtio_device *vd, unsigned queue);
+/* The largest size that the driver may choose. */
+uint16_t virtio_queue_max_size(struct virtio_device *vd, unsigned queue);
 bool virtio_queue_enabled(struct virtio_device *vd, unsigned queue);
 uint64_t virtio_queue_address(struct virtio_device *vd, unsigned queue,
 			      enum virtio_queue_part part);
@@ -255,6 +257,8 @@ void virtio_queue_enable(struct virtio_device *vd, unsigned queue);
  */
 void virtio_queue_reset(struct virtio_device *vd, unsigned queue);
 bool virtio_queue_resetting(struct virtio_device *vd, unsigned queue);
+/* The same without the feature, for a transport that has always had it (4.2.2.2: QueueReady). */
+void virtio_queue_disable(struct virtio_device *vd, unsigned queue);
 /* A doorbell that came as a register write. */
 void virtio_queue_ring(struct virtio_device *vd, unsigned queue);
 
@@ -275,5 +279,24 @@ unsigned virtio_pci_devfn(const struct virtio_pci *vp);
  */
 void virtio_pci_save(struct virtio_pci *vp, struct state_writer *w);
 int virtio_pci_load(struct virtio_pci *vp, struct state_reader *r) MUST_CHECK;
+
+/* ---- the memory-mapped transport (virtio 1.2, section 4.2) ---- */
+
+#define VIRTIO_MMIO_SIZE 0x200u /* of the registers, configuration space included */
+
+struct virtio_mmio;
+/*
+ * Put the registers of a realized device at a guest physical address, on the memory bus of its
+ * environment, and its interrupt on a line that no other device has (level-triggered, active high).
+ * -EINVAL: its configuration space is too large; else what bus_map returns.
+ */
+int virtio_mmio_create(struct virtio_mmio **vm, struct virtio_device *vd, uint64_t address,
+		       struct irq_line *line, struct vmm_error *err) MUST_CHECK;
+/* Quiesced; before the device is destroyed. NULL is allowed. */
+void virtio_mmio_destroy(struct virtio_mmio *vm);
+
+/* As virtio_pci_save and virtio_pci_load. */
+void virtio_mmio_save(struct virtio_mmio *vm, struct state_writer *w);
+int virtio_mmio_load(struct virtio_mmio *vm, struct state_reader *r) MUST_CHECK;
 
 #endif

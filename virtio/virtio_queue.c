@@ -38,6 +38,13 @@ uint16_t virtio_queue_size(struct virtio_device *vd, unsigned queue)
 	return size;
 }
 
+uint16_t virtio_queue_max_size(struct virtio_device *vd, unsigned queue)
+{
+	const struct virtio_queue *q = queue_at(vd, queue);
+
+	return q ? q->max_size : 0;
+}
+
 bool virtio_queue_enabled(struct virtio_device *vd, unsigned queue)
 {
 	struct virtio_queue *q = queue_at(vd, queue);
@@ -194,16 +201,32 @@ void virtio_ignore_doorbells(struct virtio_device *vd)
 
 /* ---- reset of one queue (2.6.1) ---- */
 
+/* Lock held. */
+static void begin_reset(struct virtio_queue *q)
+{
+	if (!q->enabled || q->resetting || q->vd->resetting)
+		return;
+	q->resetting = true; /* no chain is taken from here on */
+	loop_post(q->vd->dev.loop, &q->vd->queue_task);
+}
+
 void virtio_queue_reset(struct virtio_device *vd, unsigned queue)
 {
 	struct virtio_queue *q = queue_at(vd, queue);
 
 	device_lock(&vd->dev);
-	if (q && q->enabled && !q->resetting && !vd->resetting &&
-	    virtio_has(vd, VIRTIO_F_RING_RESET)) {
-		q->resetting = true; /* no chain is taken from here on */
-		loop_post(vd->dev.loop, &vd->queue_task);
-	}
+	if (q && virtio_has(vd, VIRTIO_F_RING_RESET))
+		begin_reset(q);
+	device_unlock(&vd->dev);
+}
+
+void virtio_queue_disable(struct virtio_device *vd, unsigned queue)
+{
+	struct virtio_queue *q = queue_at(vd, queue);
+
+	device_lock(&vd->dev);
+	if (q)
+		begin_reset(q);
 	device_unlock(&vd->dev);
 }
 

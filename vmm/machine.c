@@ -11,7 +11,6 @@
 #include <sys/eventfd.h>
 
 #include "core/thread.h"
-#include "virtio/virtio.h"
 #include "vmm/device_classes.h"
 
 /* A guest that triple-faults this often in a row, each time this soon, will never boot. */
@@ -174,7 +173,7 @@ static int attach_device(struct vmm *vm, struct device *dev, struct vmm_error *e
 		return error_set(err, ENOMEM, "no memory for device %s", dev->id);
 	md->dev = dev;
 	if (dev->cls->kind == DEVICE_VIRTIO)
-		ret = virtio_pci_create(&md->pci, virtio_device(dev), -1, err);
+		ret = machine_attach_virtio(vm, md, err);
 	if (ret < 0) {
 		free(md);
 		return ret;
@@ -227,7 +226,7 @@ void machine_remove_devices(struct vmm *vm)
 		struct machine_device *md = list_entry(it, struct machine_device, link);
 
 		list_del(&md->link);
-		virtio_pci_destroy(md->pci);
+		machine_detach_virtio(vm, md);
 		device_destroy(md->dev);
 		free(md);
 	}

@@ -18,6 +18,7 @@
 #define IMAGE_SIZE (1 * MIB)
 #define RAM_SIZE   (64 * MIB)
 #define HEAP       gpa(MIB)
+#define WINDOW     UINT64_C(0xfeb00000) /* of a device with transport=mmio */
 
 /* Required options; the path of an image is appended. */
 static const struct {
@@ -33,6 +34,7 @@ struct subject {
 	/* virtio only: */
 	const char *variant; /* options */
 	struct virtio_pci *pci;
+	struct virtio_mmio *mmio;
 	struct virtio_driver driver;
 };
 
@@ -40,6 +42,8 @@ struct subject {
 static const char *const variants[] = {
 	"packed=off",
 	"packed=on",
+	"transport=mmio,packed=off",
+	"transport=mmio,notification-data=on",
 };
 
 static char image[64];
@@ -75,6 +79,26 @@ static bool is_virtio(const struct subject *s)
 	return s->cls->kind == DEVICE_VIRTIO;
 }
 
+/* A driver that knows nothing yet. */
+static void init_driver(struct subject *s)
+{
+	struct virtio_device *vd = virtio_device(s->dev);
+
+	if (s->mmio)
+		virtio_driver_init_mmio(&s->driver, &s->fake, vd, WINDOW, HEAP);
+	else
+		virtio_driver_init_pci(&s->driver, &s->fake, vd, virtio_pci_devfn(s->pci), HEAP);
+}
+
+static int attach(struct subject *s, struct vmm_error *err)
+{
+	struct virtio_device *vd = virtio_device(s->dev);
+
+	if (vd->options.transport == VIRTIO_TRANSPORT_MMIO)
+		return virtio_mmio_create(&s->mmio, vd, WINDOW, &s->fake.irq[5].line, err);
+	return virtio_pci_create(&s->pci, vd, -1, err);
+}
+
 static void create(struct subject *s)
 {
 	const char *prefix = required_options(s->cls);
@@ -86,10 +110,8 @@ static void create(struct subject *s)
 	s->dev = fake_env_device(&s->fake, s->cls, options);
 	if (!is_virtio(s))
 		return;
-	cr_assert_eq(virtio_pci_create(&s->pci, virtio_device(s->dev), -1, &err), 0, "%s: %s",
-		     s->cls->name, err.message);
-	virtio_driver_init_pci(&s->driver, &s->fake, virtio_device(s->dev),
-			       virtio_pci_devfn(s->pci), HEAP);
+	cr_assert_eq(attach(s, &err), 0, "%s: %s", s->cls->name, err.message);
+	init_driver(s);
 }
 
 static void destroy(struct subject *s)
@@ -97,6 +119,8 @@ static void destroy(struct subject *s)
 	device_quiesce_wait(s->dev);
 	virtio_pci_destroy(s->pci);
 	s->pci = NULL;
+	virtio_mmio_destroy(s->mmio);
+	s->mmio = NULL;
 	device_destroy(s->dev);
 }
 
@@ -279,8 +303,7 @@ static void system_reset(struct subject *s)
 	pci_bus_reset(s->fake.env.pci);
 	device_reset(s->dev);
 	if (is_virtio(s))
-		virtio_driver_init_pci(&s->driver, &s->fake, virtio_device(s->dev),
-				       virtio_pci_devfn(s->pci), HEAP);
+		init_driver(s);
 }
 
 static void reset_after_each_step(struct subject *s)
@@ -416,24 +439,25 @@ static void random_ports(struct subject *s)
 	fake_env_settle(&s->fake);
 }
 
-static void random_bar(struct subject *s)
+static void random_memory(struct subject *s)
 {
+	const uint64_t base = s->mmio ? WINDOW : s->driver.bar;
 	uint64_t random = 2463534242;
 
-	for (unsigned i = 0; i < 200000; i++) {
+	for (unsigned i = 0; i < 100000; i++) {
 		uint64_t r = next_random(&random);
 		unsigned size = 1u << (r >> 60) % 4;
-		uint64_t at = (r >> 8) & 0x3fff;
+		uint64_t at = (r >> 8) & (s->mmio ? VIRTIO_MMIO_SIZE - 1 : 0x3fff);
 
 		/* Mostly the registers that do something. */
 		if (r & 1)
-			at &= 0x303f;
+			at &= s->mmio ? 0xff : 0x303f;
 		if (r & 2)
 			at &= ~(uint64_t)(size - 1);
 		if (r & 4)
-			fake_mmio_write(&s->fake, s->driver.bar + at, size, next_random(&random));
+			fake_mmio_write(&s->fake, base + at, size, next_random(&random));
 		else
-			fake_mmio_read(&s->fake, s->driver.bar + at, size);
+			fake_mmio_read(&s->fake, base + at, size);
 		if (i % 64 == 0)
 			fake_env_settle(&s->fake);
 	}
@@ -442,7 +466,7 @@ static void random_bar(struct subject *s)
 static void random_registers(struct subject *s)
 {
 	if (is_virtio(s))
-		random_bar(s);
+		random_memory(s);
 	else
 		random_ports(s);
 	system_reset(s);

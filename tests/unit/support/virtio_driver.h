@@ -147,6 +147,8 @@ struct virtio_driver {
 	unsigned devfn;
 	uint64_t bar, common, notify, isr, device;
 	uint32_t notify_multiplier;
+	/* MMIO only. */
+	uint64_t window;
 	bool register_doorbells; /* ring by register write even where a doorbell is attached */
 };
 
@@ -156,6 +158,10 @@ void virtio_driver_init(struct virtio_driver *d, struct fake_env *fake, struct v
 /* Finds the structures by the function's capabilities and enables memory and bus master. */
 void virtio_driver_init_pci(struct virtio_driver *d, struct fake_env *fake,
 			    struct virtio_device *vd, unsigned devfn, gpa_t heap);
+
+/* The device's registers are at `window`. */
+void virtio_driver_init_mmio(struct virtio_driver *d, struct fake_env *fake,
+			     struct virtio_device *vd, uint64_t window, gpa_t heap);
 
 gpa_t virtio_driver_alloc(struct virtio_driver *d, uint64_t bytes);
 
