@@ -268,6 +268,7 @@ static const struct device_action actions[] = {
 
 static const struct option_desc options[] = {
 	BLOCK_OPTIONS(struct virtio_blk, options),
+	VIRTIO_OPTIONS(struct virtio_blk, vd),
 	{.name = "serial",
 	 .type = OPTION_STRING,
 	 .offset = offsetof(struct virtio_blk, serial),

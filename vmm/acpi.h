@@ -17,6 +17,7 @@ struct acpi_config {
 	uint64_t pci_mem64_base; /* 0: no 64-bit window */
 	uint64_t pci_mem64_size;
 	bool has_com1, has_rtc, has_pvpanic;
+	uint32_t virtio_mmio; /* a bit for each slot that has a device */
 	bool has_i8042; /* a keyboard controller with a keyboard; false for a mere reset line */
 };
 
