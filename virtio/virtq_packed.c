@@ -72,6 +72,17 @@ static void go_on(const struct virtq *vq, struct virtq_packed_place *place, unsi
 	place->offset = (uint16_t)offset;
 }
 
+static void go_back(const struct virtq *vq, struct virtq_packed_place *place, unsigned n)
+{
+	unsigned offset = place->offset;
+
+	if (offset < n) {
+		offset += vq->layout.size;
+		place->wrap = !place->wrap;
+	}
+	place->offset = (uint16_t)(offset - n);
+}
+
 static uint16_t pack(const struct virtq_packed_place *place)
 {
 	return (uint16_t)(place->offset | (place->wrap ? WRAP_BIT : 0));
@@ -183,6 +194,23 @@ static int packed_pop(struct virtq *vq, struct virtq_chain **chain)
 	virtq_slot_commit(vq, slot);
 	*chain = &slot->chain;
 	return 1;
+}
+
+static void packed_unpop(struct virtq *vq, const struct virtq_slot *slot)
+{
+	struct virtq_packed_ring *p = &vq->packed;
+	uint16_t id, index;
+
+	/* How far the driver has come is never remembered here: its flags say it each time. */
+	if (!slot)
+		return;
+	id = slot->chain.head;
+	index = slot->chain.slot;
+	p->ids[id / 64] &= ~(UINT64_C(1) << (id % 64));
+	vq->slots[index].next_free = p->free_slot;
+	p->free_slot = index;
+	p->held_descs = (uint16_t)(p->held_descs - slot->ring_descs);
+	go_back(vq, &p->avail, slot->ring_descs);
 }
 
 /* ---- giving back ---- */
@@ -305,6 +333,7 @@ const struct virtq_format virtq_packed = {
 	.check = packed_check,
 	.enable = packed_enable,
 	.pop = packed_pop,
+	.unpop = packed_unpop,
 	.push = packed_push,
 	.publish = packed_publish,
 	.notify_disable = packed_notify_disable,
