@@ -221,7 +221,7 @@ static int unplug(struct vmm *vm, const char *id, struct vmm_error *err)
 	if (dev->children)
 		return error_set(err, EBUSY, "%s: remove the %u %s on it first", id, dev->children,
 				 dev->children == 1 ? "device" : "devices");
-	remove_device(md);
+	remove_device(vm, md);
 	return 0;
 }
 
