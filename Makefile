@@ -299,8 +299,15 @@ demo: ## boot a guest that shows what this can do
 	$(again) all
 	$(Q)VMM_BUILD=$(abspath $(O)) guest-images/demo
 
+# Devices measured in one process: sources beside bench/run, linked with the library.
+BENCH_OBJS := $(patsubst %.c,$(O)/obj/%.o,$(sort $(wildcard bench/inproc*.c)))
+$(O)/bench/inproc: $(BENCH_OBJS) $(LIB_A)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(BENCH_OBJS) $(LIB_A) $(PKG_LIBS)
+
 bench: ## measure
-	$(again) all
+	$(again) all $(O)/bench/inproc
 	$(Q)VMM_BUILD=$(abspath $(O)) bench/run
 
 # ---- packages ---------------------------------------------------------------------------------
@@ -352,4 +359,5 @@ help: ## this list
 	@echo 'Variables: O=DIR (build folder), CC=, V=1 (show commands), PREFIX=, DESTDIR=, SANITIZE='
 
 -include $(wildcard $(LIB_OBJS:.o=.d) $(CLI_OBJS:.o=.d) $(SUPPORT_OBJS:.o=.d) \
-           $(patsubst %.c,$(O)/obj/%.d,$(UNIT_SRCS) $(CONF_SRCS) $(FUZZ_SRCS)))
+           $(patsubst %.c,$(O)/obj/%.d,$(UNIT_SRCS) $(CONF_SRCS) $(FUZZ_SRCS)) \
+           $(BENCH_OBJS:.o=.d))

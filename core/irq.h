@@ -80,17 +80,25 @@ struct apic_sink {
 };
 
 /*
- * Doorbells: ask that a guest write of any value to an address signals an eventfd instead of
- * leaving the vCPU thread's run loop.
+ * Doorbells: ask that a guest write to an address signals an eventfd instead of leaving the vCPU
+ * thread's run loop.
  */
+struct doorbell {
+	uint64_t addr;  /* guest physical */
+	unsigned size;  /* of the write in bytes: 1, 2, 4, 8; 0: any */
+	bool match;     /* only writes of `value`; size is not 0 */
+	uint64_t value; /* others reach the device's register handler */
+	int fd;         /* eventfd, not owned */
+};
+
 struct doorbell_sink {
 	/*
-	 * addr: guest physical address; size: 0 for "any width", else 1, 2, 4, 8. fd: eventfd, not
-	 * owned. Returns 0 or -errno; on error the write reaches the device's register handler,
-	 * which must do the same work.
+	 * Returns 0 or -errno; on error the write reaches the device's register handler, which must
+	 * do the same work.
 	 */
-	int (*attach)(struct doorbell_sink *sink, uint64_t addr, unsigned size, int fd);
-	void (*detach)(struct doorbell_sink *sink, uint64_t addr, unsigned size, int fd);
+	int (*attach)(struct doorbell_sink *sink, const struct doorbell *doorbell);
+	/* The same doorbell again. */
+	void (*detach)(struct doorbell_sink *sink, const struct doorbell *doorbell);
 };
 
 #endif

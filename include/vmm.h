@@ -42,7 +42,10 @@ struct vmm_error {
 
 enum vmm_log_level { VMM_LOG_ERROR, VMM_LOG_WARN, VMM_LOG_INFO, VMM_LOG_DEBUG };
 
-/* May be called from any of the VM's threads, also concurrently. line has no newline. */
+/*
+ * May be called from any of the VM's threads, also concurrently; must not call the VM's functions
+ * other than vmm_stop. line has no newline.
+ */
 typedef void vmm_log_fn(void *opaque, enum vmm_log_level level, const char *source,
 			const char *line);
 

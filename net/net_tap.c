@@ -438,6 +438,7 @@ static void tap_report(const struct net *net, struct report *report)
 
 const struct net_ops net_tap_ops = {
 	.name = "tap",
+	.usage = "tap",
 	.help = "a tap interface of the host",
 	.options = options,
 	.size = sizeof(struct tap),

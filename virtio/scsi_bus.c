@@ -10,7 +10,7 @@
 
 void scsi_bus_init(struct scsi_bus *bus, struct device *dev, const struct scsi_bus_ops *ops)
 {
-	*bus = (struct scsi_bus){.dev = dev, .ops = ops};
+	*bus = (struct scsi_bus){.dev = dev, .ops = ops, .engines = {.loop = dev->loop}};
 }
 
 void scsi_bus_fini(struct scsi_bus *bus)

@@ -40,6 +40,7 @@ struct scsi_target {
 struct scsi_bus {
 	struct device *dev; /* the controller */
 	const struct scsi_bus_ops *ops;
+	struct block_engines engines; /* of all units */
 	struct scsi_target *targets[SCSI_MAX_TARGETS];
 	unsigned count;     /* units */
 	unsigned in_flight; /* commands */

@@ -133,6 +133,12 @@ static void start_stop(struct scsi_lun *lun, struct scsi_command *cmd)
 		scsi_disk_flush(scsi_disk(lun), cmd);
 }
 
+/* Guests ask even for what cannot be removed. */
+static void prevent_allow(struct scsi_lun *lun UNUSED, struct scsi_command *cmd)
+{
+	scsi_good(cmd);
+}
+
 #define READS  SCSI_READS
 #define WRITES SCSI_WRITES
 #define ANY    SCSI_NO_ACTION
@@ -158,6 +164,7 @@ static const struct scsi_opcode opcodes[] = {
 	{SCSI_READ_CAPACITY_10, ANY, 0, read_capacity_10},
 	{SCSI_SERVICE_ACTION_IN_16, SCSI_READ_CAPACITY_16, 0, read_capacity_16},
 	{SCSI_START_STOP_UNIT, ANY, WRITES, start_stop},
+	{SCSI_PREVENT_ALLOW, ANY, 0, prevent_allow},
 	{SCSI_PERSISTENT_RESERVE_IN, ANY, 0, scsi_reserve_in},
 	{SCSI_PERSISTENT_RESERVE_OUT, ANY, 0, scsi_reserve_out},
 	{0},
@@ -216,7 +223,8 @@ static int realize(struct device *dev, struct vmm_error *err)
 
 	if (rc)
 		return rc;
-	rc = block_open(&disk->block, &disk->options, dev->id, dev->loop, dev->env->log, err);
+	rc = block_open_shared(&disk->block, &disk->options, dev->id, &disk->lun.bus->engines,
+			       dev->env->log, err);
 	if (!rc) {
 		disk->initial_writeback = block_writeback(disk->block);
 		rc = scsi_lun_attach(&disk->lun, err);
@@ -225,6 +233,36 @@ static int realize(struct device *dev, struct vmm_error *err)
 		unrealize(dev);
 	return rc;
 }
+
+/* ---- actions ---- */
+
+static int resize(struct device *dev, const void *args, struct report *report,
+		  struct vmm_error *err)
+{
+	const struct block_resize_args *a = args;
+	struct scsi_disk *disk = scsi_disk(scsi_lun(dev));
+	struct scsi_bus *bus = disk->lun.bus;
+	int rc = block_resize(disk->block, a->size, err);
+
+	if (rc)
+		return rc;
+	device_lock(bus->dev);
+	scsi_lun_attention(&disk->lun, SCSI_ATTENTION_CAPACITY);
+	bus->ops->changed(bus, &disk->lun, SENSE_CAPACITY_CHANGED);
+	device_unlock(bus->dev);
+	report_u64(report, "size", block_info(disk->block)->size);
+	return 0;
+}
+
+static const struct device_action actions[] = {
+	{.name = "resize",
+	 .help = "make the disk larger, and tell the guest",
+	 .options = block_resize_options,
+	 .implied = "size",
+	 .args_size = sizeof(struct block_resize_args),
+	 .run = resize},
+	{.name = NULL},
+};
 
 static const struct option_desc options[] = {
 	BLOCK_OPTIONS(struct scsi_disk, options),
@@ -254,6 +292,7 @@ const struct scsi_lun_class scsi_disk_class = {
 			.help = "SCSI disk of a virtio-scsi controller: an image file or a device",
 			.kind = DEVICE_CHILD,
 			.options = options,
+			.actions = actions,
 			.size = sizeof(struct scsi_disk),
 			.state_version = 1,
 			.realize = realize,

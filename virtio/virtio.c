@@ -17,11 +17,29 @@
 #define NEEDS_RESET VIRTIO_CONFIG_S_NEEDS_RESET
 #define FAILED      VIRTIO_CONFIG_S_FAILED
 
-#define CORE_FEATURES                                                                         \
-	((UINT64_C(1) << VIRTIO_F_VERSION_1) | (UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC) | \
-	 (UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX))
+#define BIT(n) (UINT64_C(1) << (n))
+
+const char *const virtio_transport_names[] = {
+	[VIRTIO_TRANSPORT_PCI] = "pci",
+	[VIRTIO_TRANSPORT_MMIO] = "mmio",
+	NULL,
+};
 
 /* ---- life ---- */
+
+/* Section 6. ACCESS_PLATFORM is not among them: guest physical addresses are what devices use. */
+static uint64_t core_features(const struct virtio_options *options)
+{
+	uint64_t f = BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_RING_F_INDIRECT_DESC) |
+		     BIT(VIRTIO_RING_F_EVENT_IDX) | BIT(VIRTIO_F_RING_RESET);
+
+	if (options->packed)
+		f |= BIT(VIRTIO_F_RING_PACKED);
+	/* What they say is a hint: a device that looks at the ring needs none. */
+	if (options->notification_data)
+		f |= BIT(VIRTIO_F_NOTIFICATION_DATA);
+	return f;
+}
 
 static void activate(struct loop_task *task);
 static void reset_on_loop(struct loop_task *task);
@@ -76,7 +94,8 @@ int virtio_init(struct virtio_device *vd, unsigned count, uint16_t max_size, uin
 	loop_hook_init(&vd->publish, publish_hook);
 	loop_task_init(&vd->reset_task, reset_on_loop);
 	loop_task_init(&vd->activate_task, activate);
-	vd->features = features | CORE_FEATURES;
+	loop_task_init(&vd->queue_task, virtio_queues_on_loop);
+	vd->features = features | core_features(&vd->options);
 	vd->queues = calloc(MAX(count, 1u), sizeof(*vd->queues));
 	if (!vd->queues)
 		return error_set(err, ENOMEM, "no memory for %u queues", count);
@@ -97,6 +116,7 @@ static void leave_loop(void *arg)
 	virtio_ignore_doorbells(vd);
 	loop_task_cancel(vd->dev.loop, &vd->reset_task);
 	loop_task_cancel(vd->dev.loop, &vd->activate_task);
+	loop_task_cancel(vd->dev.loop, &vd->queue_task);
 	loop_hook_cancel(vd->dev.loop, &vd->publish);
 }
 
@@ -122,6 +142,8 @@ void virtio_broken(struct virtio_device *vd, const char *fmt, ...)
 	va_end(args);
 	device_guest_error(&vd->dev, "%s: the device stops until the driver resets it", why);
 	vd->status |= NEEDS_RESET;
+	/* Resets of queues that wait for a chain may wait for this one. */
+	loop_post(vd->dev.loop, &vd->queue_task);
 	/* 2.1.2: only a driver that has said DRIVER_OK is told. */
 	if ((vd->status & DRIVER_OK) && vd->transport)
 		vd->transport->ops->notify_config(vd->transport);
@@ -154,7 +176,7 @@ static void activate(struct loop_task *task)
 		cls->activate(vd);
 	/* Chains may wait whose doorbell was read by an earlier life of the device. */
 	for (unsigned i = 0; i < vd->queue_count; i++)
-		if (vd->queues[i].enabled && !(vd->status & NEEDS_RESET))
+		if (virtio_queue_works(&vd->queues[i]))
 			cls->kick(vd, i);
 out:
 	device_unlock(&vd->dev);
@@ -170,8 +192,8 @@ void virtio_resume(struct virtio_device *vd)
 
 /* ---- stopping ---- */
 
-/* For a reset by the driver and for a quiesce by the machine; both may want it at once. */
-static void drain(struct virtio_device *vd)
+/* For resets by the driver and for a quiesce by the machine; they may want it at once. */
+void virtio_drain(struct virtio_device *vd)
 {
 	const struct virtio_class *cls = virtio_class(vd);
 
@@ -198,6 +220,7 @@ void virtio_drained(struct virtio_device *vd)
 	vd->draining = false;
 	device_lock(&vd->dev);
 	virtio_publish(vd);
+	virtio_finish_queue_resets(vd, true);
 	reset = vd->resetting;
 	device_unlock(&vd->dev);
 	if (reset)
@@ -212,7 +235,7 @@ void virtio_device_quiesce(struct device *dev)
 	device_lock(dev);
 	vd->stopped = true;
 	device_unlock(dev);
-	drain(vd);
+	virtio_drain(vd);
 }
 
 static void reset_on_loop(struct loop_task *task)
@@ -225,7 +248,7 @@ static void reset_on_loop(struct loop_task *task)
 	wanted = vd->resetting;
 	device_unlock(&vd->dev);
 	if (wanted)
-		drain(vd);
+		virtio_drain(vd);
 }
 
 void virtio_clear(struct virtio_device *vd)

@@ -24,6 +24,10 @@
 /* What the largest device needs: a serial controller of 512 ports has two for each and two more. */
 #define VIRTIO_MAX_QUEUES 1026
 
+#ifndef VIRTIO_F_NOTIFICATION_DATA /* newer than the headers of some systems */
+#define VIRTIO_F_NOTIFICATION_DATA 38
+#endif
+
 struct virtio_device;
 struct virtio_transport;
 
@@ -58,6 +62,13 @@ struct virtio_class {
 	 * chain, at once or later on the home loop. Home loop, lock not held.
 	 */
 	void (*drain)(struct virtio_device *vd);
+	/*
+	 * Optional, for classes that hold chains for as long as nothing happens (event queues,
+	 * receive buffers taken in advance): push the chains of queue `index` that no backend
+	 * holds; the driver wants that queue reset (2.6.1). None is popped until it is enabled
+	 * anew. The others come back when their work is done, as always. Home loop, lock held.
+	 */
+	void (*drain_queue)(struct virtio_device *vd, unsigned index);
 	/* Optional: the class's own state back to what it was after realize. Drained, lock held. */
 	void (*reset)(struct virtio_device *vd);
 	/*
@@ -84,6 +95,8 @@ struct virtio_transport_ops {
 	void (*notify_config)(struct virtio_transport *t);
 	/* The device is being reset: interrupts go away, registers to their defaults. */
 	void (*reset)(struct virtio_transport *t);
+	/* Optional: the registers of one queue to their defaults. */
+	void (*reset_queue)(struct virtio_transport *t, unsigned queue);
 };
 
 struct virtio_transport {
@@ -97,12 +110,25 @@ struct virtio_queue {
 	uint16_t max_size;
 	struct virtq_layout layout; /* as the driver has set it */
 	bool enabled;               /* the driver has enabled it */
+	bool resetting;             /* the driver wants it reset, chains are still in flight */
+	bool drain_asked;           /* of the class, for that reset */
 	int kick_fd;                /* eventfd: doorbell */
 	struct loop_fd kick;
 };
 
+/* Which transport the machine puts a device on. */
+enum virtio_transport_kind { VIRTIO_TRANSPORT_PCI, VIRTIO_TRANSPORT_MMIO };
+
+/* Options that all virtio devices have; set by VIRTIO_OPTIONS before realize, then constant. */
+struct virtio_options {
+	bool packed;            /* offer packed rings */
+	bool notification_data; /* offer NOTIFICATION_DATA */
+	int transport;          /* enum virtio_transport_kind */
+};
+
 struct virtio_device {
 	struct device dev; /* first */
+	struct virtio_options options;
 	struct virtio_transport *transport;
 	uint64_t features;        /* offered; final after realize */
 	uint64_t driver_features; /* as written by the driver; a subset after FEATURES_OK */
@@ -117,7 +143,7 @@ struct virtio_device {
 	struct virtio_queue *queues;
 	struct loop_hook publish; /* end of batch: publish queues that have pushed chains */
 	uint64_t dirty_queues[(VIRTIO_MAX_QUEUES + 63) / 64]; /* pushed since the last publish */
-	struct loop_task reset_task, activate_task;
+	struct loop_task reset_task, activate_task, queue_task;
 };
 
 static inline const struct virtio_class *virtio_class(const struct virtio_device *vd)
@@ -132,9 +158,26 @@ static inline struct virtio_device *virtio_device(struct device *dev)
 
 /* ---- for classes ---- */
 
+extern const char *const virtio_transport_names[];
+
+/*
+ * Rows for the option table of a class. owner: the class's struct; field: its struct virtio_device.
+ */
+/* clang-format off */
+#define VIRTIO_OPTIONS(owner, field)                                                               \
+	{.name = "transport", .type = OPTION_ENUM,                                                 \
+	 .offset = offsetof(owner, field.options.transport), .fallback = "pci",                     \
+	 .values = virtio_transport_names, .help = "how the guest reaches the device"},            \
+	{.name = "packed", .type = OPTION_BOOL, .offset = offsetof(owner, field.options.packed),    \
+	 .fallback = "on", .help = "offer packed virtqueues"},                                     \
+	{.name = "notification-data", .type = OPTION_BOOL,                                         \
+	 .offset = offsetof(owner, field.options.notification_data), .fallback = "off",            \
+	 .help = "offer doorbells that say how far the driver has come"}
+/* clang-format on */
+
 /*
  * For a class's realize: make `count` queues of at most max_size entries, offer `features` (device
- * bits; the core adds VERSION_1, INDIRECT_DESC and EVENT_IDX). Undone by virtio_fini.
+ * bits; the core adds its own of section 6). Undone by virtio_fini.
  */
 int virtio_init(struct virtio_device *vd, unsigned count, uint16_t max_size, uint64_t features,
 		struct vmm_error *err) MUST_CHECK;
@@ -205,6 +248,8 @@ void virtio_write_config(struct virtio_device *vd, unsigned offset, const void *
 enum virtio_queue_part { VIRTIO_QUEUE_DESC, VIRTIO_QUEUE_DRIVER, VIRTIO_QUEUE_DEVICE };
 
 uint16_t virtio_queue_size(struct virtio_device *vd, unsigned queue);
+/* The largest size that the driver may choose. */
+uint16_t virtio_queue_max_size(struct virtio_device *vd, unsigned queue);
 bool virtio_queue_enabled(struct virtio_device *vd, unsigned queue);
 uint64_t virtio_queue_address(struct virtio_device *vd, unsigned queue,
 			      enum virtio_queue_part part);
@@ -212,8 +257,19 @@ uint64_t virtio_queue_address(struct virtio_device *vd, unsigned queue,
 void virtio_queue_set_size(struct virtio_device *vd, unsigned queue, uint16_t size);
 void virtio_queue_set_address(struct virtio_device *vd, unsigned queue, enum virtio_queue_part part,
 			      uint64_t mask, uint64_t value);
-/* Between FEATURES_OK and DRIVER_OK; otherwise ignored. Bad rings: NEEDS_RESET. */
+/*
+ * Between FEATURES_OK and DRIVER_OK, with RING_RESET also later; otherwise ignored. Bad rings:
+ * NEEDS_RESET.
+ */
 void virtio_queue_enable(struct virtio_device *vd, unsigned queue);
+/*
+ * 2.6.1: chains in flight come back or are waited for, then the queue is as it was before it was
+ * enabled. Ignored for a queue that is not enabled, or without RING_RESET. resetting: until then.
+ */
+void virtio_queue_reset(struct virtio_device *vd, unsigned queue);
+bool virtio_queue_resetting(struct virtio_device *vd, unsigned queue);
+/* The same without the feature, for a transport that has always had it (4.2.2.2: QueueReady). */
+void virtio_queue_disable(struct virtio_device *vd, unsigned queue);
 /* A doorbell that came as a register write. */
 void virtio_queue_ring(struct virtio_device *vd, unsigned queue);
 
@@ -234,5 +290,24 @@ unsigned virtio_pci_devfn(const struct virtio_pci *vp);
  */
 void virtio_pci_save(struct virtio_pci *vp, struct state_writer *w);
 int virtio_pci_load(struct virtio_pci *vp, struct state_reader *r) MUST_CHECK;
+
+/* ---- the memory-mapped transport (virtio 1.2, section 4.2) ---- */
+
+#define VIRTIO_MMIO_SIZE 0x200u /* of the registers, configuration space included */
+
+struct virtio_mmio;
+/*
+ * Put the registers of a realized device at a guest physical address, on the memory bus of its
+ * environment, and its interrupt on a line that no other device has (level-triggered, active high).
+ * -EINVAL: its configuration space is too large; else what bus_map returns.
+ */
+int virtio_mmio_create(struct virtio_mmio **vm, struct virtio_device *vd, uint64_t address,
+		       struct irq_line *line, struct vmm_error *err) MUST_CHECK;
+/* Quiesced; before the device is destroyed. NULL is allowed. */
+void virtio_mmio_destroy(struct virtio_mmio *vm);
+
+/* As virtio_pci_save and virtio_pci_load. */
+void virtio_mmio_save(struct virtio_mmio *vm, struct state_writer *w);
+int virtio_mmio_load(struct virtio_mmio *vm, struct state_reader *r) MUST_CHECK;
 
 #endif

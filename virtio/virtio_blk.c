@@ -230,6 +230,25 @@ static int realize(struct device *dev, struct vmm_error *err)
 	return rc;
 }
 
+/* ---- actions ---- */
+
+static int resize(struct device *dev, const void *args, struct report *report,
+		  struct vmm_error *err)
+{
+	const struct block_resize_args *a = args;
+	struct virtio_blk *blk = virtio_blk(virtio_device(dev));
+	int rc = block_resize(blk->block, a->size, err);
+
+	if (rc)
+		return rc;
+	device_lock(dev);
+	blk->info.size = block_info(blk->block)->size;
+	virtio_config_changed(&blk->vd);
+	device_unlock(dev);
+	report_u64(report, "size", blk->info.size);
+	return 0;
+}
+
 static int run_throttle(struct device *dev, const void *args, struct report *report UNUSED,
 			struct vmm_error *err)
 {
@@ -237,12 +256,19 @@ static int run_throttle(struct device *dev, const void *args, struct report *rep
 }
 
 static const struct device_action actions[] = {
+	{.name = "resize",
+	 .help = "make the disk larger, and tell the guest",
+	 .options = block_resize_options,
+	 .implied = "size",
+	 .args_size = sizeof(struct block_resize_args),
+	 .run = resize},
 	VIRTIO_THROTTLE_ACTION(run_throttle),
 	{.name = NULL},
 };
 
 static const struct option_desc options[] = {
 	BLOCK_OPTIONS(struct virtio_blk, options),
+	VIRTIO_OPTIONS(struct virtio_blk, vd),
 	{.name = "serial",
 	 .type = OPTION_STRING,
 	 .offset = offsetof(struct virtio_blk, serial),

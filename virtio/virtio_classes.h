@@ -22,5 +22,6 @@ extern const struct device_class console_port_class;
 
 /* On virtio-scsi. */
 extern const struct scsi_lun_class scsi_disk_class;
+extern const struct scsi_lun_class scsi_cd_class;
 
 #endif

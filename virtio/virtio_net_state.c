@@ -228,13 +228,13 @@ static void report_filter(struct report *r, const struct virtio_net *n)
 	report_bool(r, "promiscuous", f->promisc);
 	report_string(r, "unicast", extent(f->nouni, f->alluni));
 	report_string(r, "multicast", extent(f->nomulti, f->allmulti));
-	report_bool(r, "broadcast_allowed", !f->nobcast);
-	report_bool(r, "unicast_overflow", f->unicast.overflow);
-	report_bool(r, "multicast_overflow", f->multicast.overflow);
-	report_table(r, "unicast_table", &f->unicast);
-	report_table(r, "multicast_table", &f->multicast);
+	report_bool(r, "broadcast-allowed", !f->nobcast);
+	report_bool(r, "unicast-overflow", f->unicast.overflow);
+	report_bool(r, "multicast-overflow", f->multicast.overflow);
+	report_table(r, "unicast-table", &f->unicast);
+	report_table(r, "multicast-table", &f->multicast);
 	report_string(r, "vlan", vlans ? "normal" : "all");
-	report_begin_array(r, "vlan_table");
+	report_begin_array(r, "vlan-table");
 	for (unsigned id = 0; vlans && id < VIRTIO_NET_VLANS; id++)
 		if (f->vlans[id / 64] >> id % 64 & 1)
 			report_u64(r, NULL, id);
@@ -264,15 +264,15 @@ static int status(struct device *dev, const void *args UNUSED, struct report *r,
 
 	device_lock(dev);
 	report_mac(r, "mac", &n->mac);
-	report_mac(r, "permanent_mac", &n->permanent_mac);
+	report_mac(r, "permanent-mac", &n->permanent_mac);
 	report_bool(r, "link", virtio_net_link_up(n));
-	report_bool(r, "link_wanted", n->link_wanted);
-	report_bool(r, "link_backend", n->link_backend);
+	report_bool(r, "link-wanted", n->link_wanted);
+	report_bool(r, "link-backend", n->link_backend);
 	report_bool(r, "announcing", n->announce);
 	report_u64(r, "mtu", n->mtu);
-	report_u64(r, "queue_pairs", n->pairs);
-	report_u64(r, "max_queue_pairs", n->max_pairs);
-	report_u64(r, "guest_offloads", n->guest_offloads);
+	report_u64(r, "queue-pairs", n->pairs);
+	report_u64(r, "max-queue-pairs", n->max_pairs);
+	report_u64(r, "guest-offloads", n->guest_offloads);
 	report_counters(r, n);
 	report_filter(r, n);
 	report_begin(r, "backend");

@@ -91,10 +91,16 @@ static void transport_reset(struct virtio_transport *t)
 	pci_intx_set(&vp->fn, false);
 }
 
+static void transport_reset_queue(struct virtio_transport *t, unsigned queue)
+{
+	from_transport(t)->queue_vector[queue] = VIRTIO_MSI_NO_VECTOR;
+}
+
 static const struct virtio_transport_ops transport_ops = {
 	.notify_queue = notify_queue,
 	.notify_config = notify_config,
 	.reset = transport_reset,
+	.reset_queue = transport_reset_queue,
 };
 
 static uint8_t read_isr(struct virtio_pci *vp)
@@ -138,9 +144,12 @@ static void bar_write(struct bus_region *region, uint64_t offset, uint64_t value
 		virtio_write_config(vp->vd, (unsigned)(offset - DEVICE_START), &value, size);
 }
 
-static uint64_t doorbell_address(uint64_t bar, unsigned queue)
+static struct doorbell doorbell_of(const struct virtio_pci *vp, uint64_t bar, unsigned queue)
 {
-	return bar + NOTIFY_START + (uint64_t)NOTIFY_STRIDE * queue;
+	return (struct doorbell){
+		.addr = bar + NOTIFY_START + (uint64_t)NOTIFY_STRIDE * queue,
+		.fd = vp->vd->queues[queue].kick_fd,
+	};
 }
 
 static void bar_mapped(struct bus_region *region, uint64_t address)
@@ -149,9 +158,11 @@ static void bar_mapped(struct bus_region *region, uint64_t address)
 	struct doorbell_sink *sink = vp->vd->dev.env->doorbells;
 
 	/* One that cannot be attached arrives as a register write. */
-	for (unsigned i = 0; sink && i < MIN(vp->vd->queue_count, MAX_DOORBELLS); i++)
-		vp->attached[i] = sink->attach(sink, doorbell_address(address, i), 0,
-					       vp->vd->queues[i].kick_fd) == 0;
+	for (unsigned i = 0; sink && i < MIN(vp->vd->queue_count, MAX_DOORBELLS); i++) {
+		struct doorbell doorbell = doorbell_of(vp, address, i);
+
+		vp->attached[i] = sink->attach(sink, &doorbell) == 0;
+	}
 }
 
 static void bar_unmapped(struct bus_region *region, uint64_t address)
@@ -160,9 +171,10 @@ static void bar_unmapped(struct bus_region *region, uint64_t address)
 	struct doorbell_sink *sink = vp->vd->dev.env->doorbells;
 
 	for (unsigned i = 0; sink && i < vp->vd->queue_count; i++) {
+		struct doorbell doorbell = doorbell_of(vp, address, i);
+
 		if (vp->attached[i])
-			sink->detach(sink, doorbell_address(address, i), 0,
-				     vp->vd->queues[i].kick_fd);
+			sink->detach(sink, &doorbell);
 		vp->attached[i] = false;
 	}
 }

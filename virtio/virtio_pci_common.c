@@ -18,6 +18,8 @@ static unsigned common_width(uint64_t offset)
 	case VIRTIO_PCI_COMMON_Q_MSIX:
 	case VIRTIO_PCI_COMMON_Q_ENABLE:
 	case VIRTIO_PCI_COMMON_Q_NOFF:
+	case VIRTIO_PCI_COMMON_NOTIFY_DATA:
+	case VIRTIO_PCI_COMMON_QUEUE_RESET:
 		return 2;
 	default:
 		return offset % 4 || offset >= VIRTIO_PCI_COMMON_SIZE ? 0 : 4;
@@ -28,8 +30,8 @@ static unsigned common_width(uint64_t offset)
 static bool common_access_ok(uint64_t offset, unsigned size)
 {
 	if (size == 8)
-		return offset >= VIRTIO_PCI_COMMON_Q_DESCLO && offset < VIRTIO_PCI_COMMON_SIZE &&
-		       offset % 8 == 0;
+		return offset >= VIRTIO_PCI_COMMON_Q_DESCLO &&
+		       offset < VIRTIO_PCI_COMMON_NOTIFY_DATA && offset % 8 == 0;
 	return common_width(offset) == size;
 }
 
@@ -102,6 +104,10 @@ uint64_t virtio_pci_common_read(struct virtio_pci *vp, uint64_t offset, unsigned
 		return virtio_queue_enabled(vd, own_register(vp, VIRTIO_PCI_COMMON_Q_SELECT));
 	case VIRTIO_PCI_COMMON_Q_NOFF:
 		return own_register(vp, VIRTIO_PCI_COMMON_Q_SELECT);
+	case VIRTIO_PCI_COMMON_NOTIFY_DATA:
+		return 0; /* NOTIF_CONFIG_DATA is not offered */
+	case VIRTIO_PCI_COMMON_QUEUE_RESET:
+		return virtio_queue_resetting(vd, own_register(vp, VIRTIO_PCI_COMMON_Q_SELECT));
 	default:
 		return offset >= VIRTIO_PCI_COMMON_Q_DESCLO ? read_address(vp, offset)
 							    : own_register(vp, offset);
@@ -167,9 +173,15 @@ void virtio_pci_common_write(struct virtio_pci *vp, uint64_t offset, uint64_t va
 				      (uint16_t)value);
 		break;
 	case VIRTIO_PCI_COMMON_Q_ENABLE:
-		/* 4.1.4.3.2: the driver must not write 0; queue reset is not offered. */
+		/* 4.1.4.3.2: the driver must not write 0. */
 		if ((uint16_t)value == 1)
 			virtio_queue_enable(vd, own_register(vp, VIRTIO_PCI_COMMON_Q_SELECT));
+		break;
+	case VIRTIO_PCI_COMMON_NOTIFY_DATA:
+		break; /* read-only */
+	case VIRTIO_PCI_COMMON_QUEUE_RESET:
+		if ((uint16_t)value == 1)
+			virtio_queue_reset(vd, own_register(vp, VIRTIO_PCI_COMMON_Q_SELECT));
 		break;
 	default:
 		if (offset >= VIRTIO_PCI_COMMON_Q_DESCLO)

@@ -8,9 +8,11 @@
 #include "pci/pci.h"
 #include "virtio/virtio.h"
 
-/* Without the fields that 1.2 added: their features are not offered. */
-#define VIRTIO_PCI_COMMON_SIZE sizeof(struct virtio_pci_common_cfg)
-_Static_assert(VIRTIO_PCI_COMMON_SIZE == 56, "4.1.4.3");
+/* With the two fields that 1.2 added, whatever the kernel header knows (4.1.4.3). */
+#define VIRTIO_PCI_COMMON_NOTIFY_DATA 56u
+#define VIRTIO_PCI_COMMON_QUEUE_RESET 58u
+#define VIRTIO_PCI_COMMON_SIZE        60u
+_Static_assert(VIRTIO_PCI_COMMON_NOTIFY_DATA == sizeof(struct virtio_pci_common_cfg), "4.1.4.3");
 
 struct virtio_pci {
 	struct virtio_transport transport;

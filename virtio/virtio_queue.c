@@ -38,6 +38,13 @@ uint16_t virtio_queue_size(struct virtio_device *vd, unsigned queue)
 	return size;
 }
 
+uint16_t virtio_queue_max_size(struct virtio_device *vd, unsigned queue)
+{
+	const struct virtio_queue *q = queue_at(vd, queue);
+
+	return q ? q->max_size : 0;
+}
+
 bool virtio_queue_enabled(struct virtio_device *vd, unsigned queue)
 {
 	struct virtio_queue *q = queue_at(vd, queue);
@@ -84,36 +91,42 @@ void virtio_queue_set_address(struct virtio_device *vd, unsigned queue, enum vir
 	device_unlock(&vd->dev);
 }
 
+unsigned virtio_ring_features(uint64_t driver_features)
+{
+	return (driver_features >> VIRTIO_RING_F_EVENT_IDX & 1 ? VIRTQ_EVENT_IDX : 0u) |
+	       (driver_features >> VIRTIO_RING_F_INDIRECT_DESC & 1 ? VIRTQ_INDIRECT : 0u) |
+	       (driver_features >> VIRTIO_F_RING_PACKED & 1 ? VIRTQ_PACKED : 0u);
+}
+
 int virtio_queue_start(struct virtio_queue *q)
 {
-	unsigned features = 0;
-	int rc;
+	int rc = virtq_enable(q->vq, &q->layout, virtio_ring_features(q->vd->driver_features));
 
-	if (virtio_has(q->vd, VIRTIO_RING_F_EVENT_IDX))
-		features |= VIRTQ_EVENT_IDX;
-	if (virtio_has(q->vd, VIRTIO_RING_F_INDIRECT_DESC))
-		features |= VIRTQ_INDIRECT;
-	rc = virtq_enable(q->vq, &q->layout, features);
 	q->enabled = rc == 0;
 	return rc;
 }
 
 void virtio_queue_enable(struct virtio_device *vd, unsigned queue)
 {
-	const uint8_t mask = VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK;
 	struct virtio_queue *q = queue_at(vd, queue);
 
 	device_lock(&vd->dev);
 	if (!q || q->enabled || vd->resetting)
 		goto out;
-	/* 3.1.1: queues are set up in step 7, after FEATURES_OK and before DRIVER_OK. */
-	if ((vd->status & mask) != VIRTIO_CONFIG_S_FEATURES_OK) {
+	/*
+	 * 3.1.1: queues are set up in step 7, after FEATURES_OK and before DRIVER_OK. Those that
+	 * were reset also later (2.6.1.2).
+	 */
+	if (!(vd->status & VIRTIO_CONFIG_S_FEATURES_OK) ||
+	    ((vd->status & VIRTIO_CONFIG_S_DRIVER_OK) && !virtio_has(vd, VIRTIO_F_RING_RESET))) {
 		device_guest_error(&vd->dev, "queue %u enabled at status %#x: ignored", queue,
 				   vd->status);
 		goto out;
 	}
 	if (virtio_queue_start(q))
 		virtio_broken(vd, "queue %u: %s", queue, virtq_error(q->vq));
+	else
+		loop_post(vd->dev.loop, &vd->queue_task); /* in case the device works already */
 out:
 	device_unlock(&vd->dev);
 }
@@ -124,7 +137,7 @@ void virtio_queue_clear(struct virtio_queue *q)
 
 	virtq_drop_all(q->vq);
 	q->layout = (struct virtq_layout){.size = q->max_size};
-	q->enabled = false;
+	q->enabled = q->resetting = q->drain_asked = false;
 	/* A doorbell of the time before the reset must not ring after it. */
 	while (read(q->kick_fd, &count, sizeof(count)) < 0 && errno == EINTR)
 		;
@@ -144,7 +157,7 @@ void virtio_queue_ring(struct virtio_device *vd, unsigned queue)
 
 void virtio_kick(struct virtio_device *vd, unsigned queue)
 {
-	if (vd->active && vd->queues[queue].enabled && !(vd->status & VIRTIO_CONFIG_S_NEEDS_RESET))
+	if (vd->active && virtio_queue_works(&vd->queues[queue]))
 		virtio_class(vd)->kick(vd, queue);
 }
 
@@ -164,15 +177,19 @@ static void on_doorbell(struct loop_fd *lfd, unsigned events UNUSED)
 	device_unlock(&vd->dev);
 }
 
+/* If it is enabled and not watched yet. */
+static int watch_doorbell(struct virtio_queue *q)
+{
+	if (!q->enabled || q->kick.fd >= 0)
+		return 0;
+	return loop_fd_add(q->vd->dev.loop, &q->kick, q->kick_fd, LOOP_IN, on_doorbell);
+}
+
 int virtio_watch_doorbells(struct virtio_device *vd)
 {
 	for (unsigned i = 0; i < vd->queue_count; i++) {
-		struct virtio_queue *q = &vd->queues[i];
-		int rc;
+		int rc = watch_doorbell(&vd->queues[i]);
 
-		if (!q->enabled)
-			continue;
-		rc = loop_fd_add(vd->dev.loop, &q->kick, q->kick_fd, LOOP_IN, on_doorbell);
 		if (rc) {
 			virtio_ignore_doorbells(vd);
 			return rc;
@@ -187,6 +204,114 @@ void virtio_ignore_doorbells(struct virtio_device *vd)
 		loop_fd_del(&vd->queues[i].kick);
 }
 
+/* ---- reset of one queue (2.6.1) ---- */
+
+/* Lock held. */
+static void begin_reset(struct virtio_queue *q)
+{
+	if (!q->enabled || q->resetting || q->vd->resetting)
+		return;
+	q->resetting = true; /* no chain is taken from here on */
+	loop_post(q->vd->dev.loop, &q->vd->queue_task);
+}
+
+void virtio_queue_reset(struct virtio_device *vd, unsigned queue)
+{
+	struct virtio_queue *q = queue_at(vd, queue);
+
+	device_lock(&vd->dev);
+	if (q && virtio_has(vd, VIRTIO_F_RING_RESET))
+		begin_reset(q);
+	device_unlock(&vd->dev);
+}
+
+void virtio_queue_disable(struct virtio_device *vd, unsigned queue)
+{
+	struct virtio_queue *q = queue_at(vd, queue);
+
+	device_lock(&vd->dev);
+	if (q)
+		begin_reset(q);
+	device_unlock(&vd->dev);
+}
+
+bool virtio_queue_resetting(struct virtio_device *vd, unsigned queue)
+{
+	struct virtio_queue *q = queue_at(vd, queue);
+	bool resetting;
+
+	device_lock(&vd->dev);
+	resetting = q && q->resetting;
+	device_unlock(&vd->dev);
+	return resetting;
+}
+
+static void finish_reset(struct virtio_queue *q)
+{
+	struct virtio_transport *t = q->vd->transport;
+
+	loop_fd_del(&q->kick);
+	virtio_queue_clear(q);
+	if (t && t->ops->reset_queue)
+		t->ops->reset_queue(t, q->index);
+}
+
+void virtio_finish_queue_resets(struct virtio_device *vd, bool drained)
+{
+	bool drop = drained && (vd->status & VIRTIO_CONFIG_S_NEEDS_RESET);
+
+	for (unsigned i = 0; i < vd->queue_count; i++) {
+		struct virtio_queue *q = &vd->queues[i];
+
+		if (q->resetting && (drop || !virtq_in_flight(q->vq)))
+			finish_reset(q);
+	}
+}
+
+static void ask_to_drain(struct virtio_queue *q)
+{
+	const struct virtio_class *cls = virtio_class(q->vd);
+
+	if (q->drain_asked)
+		return;
+	q->drain_asked = true;
+	if (virtq_in_flight(q->vq) && cls->drain_queue)
+		cls->drain_queue(q->vd, q->index);
+}
+
+/* A queue that was enabled while the device works. */
+static void start_late(struct virtio_queue *q)
+{
+	if (q->kick.fd >= 0 || !virtio_queue_works(q))
+		return;
+	if (watch_doorbell(q))
+		virtio_broken(q->vd, "the event loop has no room for its doorbells");
+	else
+		virtio_class(q->vd)->kick(q->vd, q->index);
+}
+
+void virtio_queues_on_loop(struct loop_task *task)
+{
+	struct virtio_device *vd = container_of(task, struct virtio_device, queue_task);
+	bool waits = false;
+
+	device_lock(&vd->dev);
+	for (unsigned i = 0; i < vd->queue_count; i++)
+		if (vd->queues[i].resetting)
+			ask_to_drain(&vd->queues[i]);
+	virtio_finish_queue_resets(vd, false);
+	for (unsigned i = 0; i < vd->queue_count; i++) {
+		if (vd->active)
+			start_late(&vd->queues[i]);
+		waits |= vd->queues[i].resetting;
+	}
+	/* A class that found a request wrong keeps its chain: it comes back with no completion. */
+	waits = waits && (vd->status & VIRTIO_CONFIG_S_NEEDS_RESET);
+	device_unlock(&vd->dev);
+	if (waits)
+		virtio_drain(vd);
+}
+
 /* ---- chains ---- */
 
 int virtio_pop(struct virtio_device *vd, unsigned queue, struct virtq_chain **chain)
@@ -197,6 +322,8 @@ int virtio_pop(struct virtio_device *vd, unsigned queue, struct virtq_chain **ch
 	/* 2.1.2: once the device needs a reset, no queue of it works. */
 	if (vd->status & VIRTIO_CONFIG_S_NEEDS_RESET)
 		return -EINVAL;
+	if (vd->queues[queue].resetting)
+		return 0;
 	rc = virtq_pop(vq, chain);
 	if (rc < 0)
 		virtio_broken(vd, "queue %u: %s", queue, virtq_error(vq));
@@ -217,10 +344,14 @@ void virtio_publish(struct virtio_device *vd)
 		while (vd->dirty_queues[w]) {
 			unsigned bit = (unsigned)__builtin_ctzll(vd->dirty_queues[w]);
 			unsigned queue = w * 64 + bit;
+			struct virtio_queue *q = &vd->queues[queue];
 
 			vd->dirty_queues[w] &= vd->dirty_queues[w] - 1;
-			if (virtq_publish(vd->queues[queue].vq) && vd->transport)
+			if (virtq_publish(q->vq) && vd->transport)
 				vd->transport->ops->notify_queue(vd->transport, queue);
+			/* The last chain that a reset of the queue has waited for? */
+			if (q->resetting && !virtq_in_flight(q->vq))
+				loop_post(vd->dev.loop, &vd->queue_task);
 		}
 	}
 }
@@ -233,6 +364,8 @@ void virtio_process_while(struct virtio_device *vd, unsigned queue, virtio_may_p
 	struct virtq_chain *chain;
 	int rc;
 
+	if (vd->queues[queue].resetting)
+		return;
 	do {
 		virtq_notify_disable(vq);
 		for (;;) {

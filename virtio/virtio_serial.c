@@ -70,10 +70,16 @@ int virtio_serial_pop(struct virtio_device *vd, unsigned queue, struct virtq_cha
 	return 0;
 }
 
+/* Of a queue that is none of the control queues. */
+static unsigned port_of(unsigned queue)
+{
+	return queue < VIRTIO_SERIAL_CONTROL_RX ? 0 : queue / 2 - 1;
+}
+
 static void kick(struct virtio_device *vd, unsigned queue)
 {
 	struct virtio_serial *s = virtio_serial(vd);
-	const unsigned nr = queue < VIRTIO_SERIAL_CONTROL_RX ? 0 : queue / 2 - 1;
+	const unsigned nr = port_of(queue);
 	struct virtio_serial_port *port;
 
 	if (queue >= VIRTIO_SERIAL_CONTROL_RX && !virtio_serial_multiport(s))
@@ -104,6 +110,18 @@ static void drain(struct virtio_device *vd)
 			virtio_serial_take_back(s->slots[nr].port);
 	device_unlock(&vd->dev);
 	virtio_drained(vd);
+}
+
+/* 2.6.1: the driver wants the queue back; what was sent of its chain is sent. */
+static void drain_queue(struct virtio_device *vd, unsigned queue)
+{
+	struct virtio_serial *s = virtio_serial(vd);
+	struct virtio_serial_port *port = NULL;
+
+	if (queue % 2 && queue != VIRTIO_SERIAL_CONTROL_TX)
+		port = s->slots[port_of(queue)].port;
+	if (port)
+		virtio_serial_give_up(port);
 }
 
 static void reset_port(struct virtio_serial_port *port)
@@ -225,7 +243,8 @@ static const struct option_desc options[] = {
 	 .offset = offsetof(struct virtio_serial, resize_order),
 	 .fallback = "columns-first",
 	 .values = resize_orders,
-	 .help = "a console's size as the specification has it, or as Linux before 6.16 reads it"},
+	 .help = "a console's size as the specification has it, or as older Linux kernels read it"},
+	VIRTIO_OPTIONS(struct virtio_serial, vd),
 	OPTION_END,
 };
 
@@ -249,6 +268,7 @@ const struct virtio_class virtio_serial_class = {
 	.config_write_early = true,
 	.kick = kick,
 	.drain = drain,
+	.drain_queue = drain_queue,
 	.reset = reset,
 	.save = save,
 	.load = load,

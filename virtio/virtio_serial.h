@@ -135,6 +135,8 @@ void virtio_serial_transmit(struct virtio_serial_port *port);
 void virtio_serial_receive_ready(struct virtio_serial_port *port);
 /* Give the chain that is being transmitted back to the ring; it is popped again later. */
 void virtio_serial_take_back(struct virtio_serial_port *port);
+/* Return that chain, of which the rest is not transmitted. */
+void virtio_serial_give_up(struct virtio_serial_port *port);
 /* Return everything that the driver has queued for a port that is not there. */
 void virtio_serial_discard(struct virtio_serial *s, unsigned nr);
 /* The terminal's size, or its new one. */

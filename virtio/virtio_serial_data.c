@@ -83,6 +83,12 @@ void virtio_serial_take_back(struct virtio_serial_port *port)
 	port->tx = NULL;
 }
 
+void virtio_serial_give_up(struct virtio_serial_port *port)
+{
+	if (port->tx)
+		finish_chain(port);
+}
+
 static void return_chain(struct virtio_device *vd, unsigned queue, struct virtq_chain *chain)
 {
 	virtio_push(vd, queue, chain, 0);

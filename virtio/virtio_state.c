@@ -40,6 +40,7 @@ void virtio_device_save(struct device *dev, struct state_writer *w)
 	device_lock(dev);
 	/* What the end of the batch would publish must not depend on who runs first. */
 	virtio_publish(vd);
+	virtio_finish_queue_resets(vd, true);
 	state_put_u64(w, "status", vd->status);
 	state_put_u64(w, "driver_features", vd->driver_features);
 	state_put_u64(w, "features_beyond", vd->features_beyond);
@@ -100,6 +101,15 @@ static int parse(struct virtio_device *vd, struct generic_state *s, struct state
 	return rc;
 }
 
+static bool queue_ok(const struct virtio_queue *q, const struct queue_state *s,
+		     uint64_t driver_features)
+{
+	unsigned features = virtio_ring_features(driver_features);
+
+	return virtq_check(q->vq, &s->layout, features) == 0 &&
+	       virtq_position_ok(&s->position, &s->layout, features);
+}
+
 static int validate(struct virtio_device *vd, const struct generic_state *s)
 {
 	const uint8_t known = VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
@@ -117,7 +127,7 @@ static int validate(struct virtio_device *vd, const struct generic_state *s)
 	for (unsigned i = 0; i < vd->queue_count; i++) {
 		const struct queue_state *q = &s->queues[i];
 
-		if (q->enabled && (!negotiated || virtq_check(vd->queues[i].vq, &q->layout)))
+		if (q->enabled && (!negotiated || !queue_ok(&vd->queues[i], q, s->driver_features)))
 			return -ERANGE;
 	}
 	return 0;

@@ -32,7 +32,6 @@ int virtq_create(struct virtq **out, struct guest_memory *memory, uint16_t max_s
 	guest_memory_get(memory);
 	vq->memory = memory;
 	vq->max_size = max_size;
-	vq->format = &virtq_split;
 	*out = vq;
 	return 0;
 }
@@ -74,18 +73,24 @@ const char *virtq_error(const struct virtq *vq)
 	return vq->error;
 }
 
-int virtq_check(struct virtq *vq, const struct virtq_layout *layout)
+static const struct virtq_format *format_of(unsigned features)
 {
-	return vq->format->check(vq, layout);
+	return features & VIRTQ_PACKED ? &virtq_packed : &virtq_split;
+}
+
+int virtq_check(struct virtq *vq, const struct virtq_layout *layout, unsigned features)
+{
+	return format_of(features)->check(vq, layout);
 }
 
 int virtq_enable(struct virtq *vq, const struct virtq_layout *layout, unsigned features)
 {
-	int rc = vq->format->check(vq, layout);
+	int rc = virtq_check(vq, layout, features);
 
 	if (rc)
 		return rc;
 	assert(!vq->enabled);
+	vq->format = format_of(features);
 	vq->layout = *layout;
 	vq->features = features;
 	vq->dead = 0;
@@ -108,12 +113,54 @@ void virtq_drop_all(struct virtq *vq)
 	vq->dead = 0;
 	vq->error[0] = '\0';
 	vq->layout = (struct virtq_layout){0};
-	vq->split = (struct virtq_split_ring){0};
+	memset(&vq->packed, 0, sizeof(vq->packed)); /* the larger of the two */
 }
 
 bool virtq_enabled(const struct virtq *vq)
 {
 	return vq->enabled;
+}
+
+/* ---- memory ---- */
+
+void *virtq_resolve_whole(const struct virtq *vq, gpa_t addr, uint64_t len)
+{
+	uint64_t contiguous;
+	void *host = guest_resolve(vq->memory, addr, len, &contiguous);
+
+	return host && contiguous == len ? host : NULL;
+}
+
+int virtq_check_part(struct virtq *vq, const char *name, gpa_t addr, uint64_t len, uint64_t align)
+{
+	if (addr.v & (align - 1))
+		return virtq_fail(vq, EINVAL, "%s at %#llx is not aligned to %u bytes", name,
+				  (unsigned long long)addr.v, (unsigned)align);
+	if (!virtq_resolve_whole(vq, addr, len))
+		return virtq_fail(vq, EFAULT, "%s at %#llx is not RAM", name,
+				  (unsigned long long)addr.v);
+	return 0;
+}
+
+int virtq_indirect_table(struct virtq *vq, uint64_t addr, uint32_t len, const void **table)
+{
+	const uint32_t desc = sizeof(struct vring_desc);
+
+	if (!(vq->features & VIRTQ_INDIRECT))
+		return virtq_fail(vq, EINVAL, "indirect descriptor without the feature");
+	if (!len || len % desc)
+		return virtq_fail(vq, EINVAL, "indirect table of %u bytes", len);
+	/*
+	 * 2.7.5.3.1 and 2.8.19 allow no more than the queue size. Drivers are known to take the
+	 * size that was offered for the one that they have chosen, so the bound is that one.
+	 */
+	if (len / desc > vq->max_size)
+		return virtq_fail(vq, EINVAL, "indirect table is longer than the queue");
+	*table = virtq_resolve_whole(vq, gpa(addr), len);
+	if (!*table)
+		return virtq_fail(vq, EFAULT, "indirect table at %#llx is not RAM",
+				  (unsigned long long)addr);
+	return 0;
 }
 
 /* ---- chains ---- */
@@ -172,6 +219,15 @@ int virtq_slot_add(struct virtq *vq, struct virtq_slot *slot, gpa_t addr, uint32
 	struct virtq_chain *c = &slot->chain;
 	uint64_t left = len, piece;
 
+	/*
+	 * The specification gives a buffer of no bytes no meaning, no driver in use makes one, and
+	 * devices that let them pass have looped on them: refused.
+	 */
+	if (!len)
+		return virtq_fail(vq, EINVAL, "chain %u has an empty descriptor", c->head);
+	if (!writable && c->in_count)
+		return virtq_fail(vq, EINVAL, "chain %u: readable after writable", /* 2.7.4.2 */
+				  c->head);
 	/* 2.7.5.2: "a buffer", all of a chain, is not longer than 2^32 bytes. */
 	if (c->out_len + c->in_len + len > UINT32_MAX)
 		return virtq_fail(vq, EINVAL, "chain %u is 4 GiB or longer", c->head);
@@ -370,9 +426,10 @@ void virtq_trim_in(struct virtq_chain *chain, uint64_t len)
 
 void virtq_save(const struct virtq *vq, struct state_writer *w)
 {
-	struct virtq_position position;
+	struct virtq_position position = {0};
 
-	vq->format->get_position(vq, &position);
+	if (vq->enabled)
+		vq->format->get_position(vq, &position);
 	state_put_u64(w, "next_avail", position.next_avail);
 	state_put_u64(w, "next_used", position.next_used);
 }
@@ -388,6 +445,12 @@ int virtq_load(struct virtq_position *position, struct state_reader *r)
 		return rc;
 	*position = (struct virtq_position){(uint16_t)avail, (uint16_t)used};
 	return 0;
+}
+
+bool virtq_position_ok(const struct virtq_position *position, const struct virtq_layout *layout,
+		       unsigned features)
+{
+	return format_of(features)->position_ok(position, layout);
 }
 
 void virtq_set_position(struct virtq *vq, const struct virtq_position *position)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Virtqueues, the device's side (virtio 1.2, sections 2.6 to 2.8).
+ * Virtqueues, the device's side (virtio 1.2, sections 2.6 to 2.8), in both of their formats: split
+ * and packed. Devices need not know which it is.
  *
- * The driver owns the descriptor table and the available ring, the device the used ring. The driver
- * is hostile: every index, address and length it writes is copied once and checked.
+ * The driver is hostile: every index, address and length it writes is copied once and checked.
  *
  *     virtq_pop            a checked chain as iovecs, or none, or "the driver broke the rules"
  *     ... the device works on the chain; it may finish chains in any order ...
@@ -36,7 +36,7 @@ struct virtq;
  * to be examined with virtq_read_out, once, and use the copy.
  */
 struct virtq_chain {
-	uint16_t head;
+	uint16_t head;       /* how the driver names it: the first descriptor, or the buffer id */
 	uint16_t slot;       /* 0 to queue size - 1, unique among the chains in flight */
 	uint32_t generation; /* of the queue; changes at each reset */
 	struct iovec *iov;   /* out_count readable, then in_count writable segments */
@@ -56,13 +56,18 @@ static inline struct iovec *virtq_chain_in(const struct virtq_chain *c)
 }
 
 struct virtq_layout {
-	uint16_t size;              /* split: a power of two */
-	gpa_t desc, driver, device; /* desc table / avail ring / used ring */
+	uint16_t size; /* split: a power of two */
+	/*
+	 * split: descriptor table, available ring, used ring;
+	 * packed: descriptor ring, event suppression structures of the driver and of the device
+	 */
+	gpa_t desc, driver, device;
 };
 
 enum virtq_features {
 	VIRTQ_EVENT_IDX = 1 << 0,
 	VIRTQ_INDIRECT = 1 << 1,
+	VIRTQ_PACKED = 1 << 2,
 };
 
 /*
@@ -74,10 +79,10 @@ int virtq_create(struct virtq **vq, struct guest_memory *memory, uint16_t max_si
 void virtq_destroy(struct virtq *vq);
 
 /*
- * Whether these rings could be used: size, alignment (2.7), and each of the three parts within one
- * region of RAM. Returns 0, -EINVAL or -EFAULT; virtq_error says why.
+ * Whether these rings could be used: size, alignment (2.7, 2.8.10.1), and each of the three parts
+ * within one region of RAM. Returns 0, -EINVAL or -EFAULT; virtq_error says why.
  */
-int virtq_check(struct virtq *vq, const struct virtq_layout *layout) MUST_CHECK;
+int virtq_check(struct virtq *vq, const struct virtq_layout *layout, unsigned features) MUST_CHECK;
 
 /* Begin to use the rings. Returns what virtq_check returns: not 0: the driver broke the rules. */
 int virtq_enable(struct virtq *vq, const struct virtq_layout *layout, unsigned features) MUST_CHECK;
@@ -108,7 +113,7 @@ void virtq_push(struct virtq *vq, struct virtq_chain *chain, uint32_t written);
 void virtq_unpop(struct virtq *vq, struct virtq_chain *chain);
 
 /*
- * Make what was pushed visible. Returns true if the driver wants an interrupt (2.7.7, 2.7.10).
+ * Make what was pushed visible. Returns true if the driver wants an interrupt (2.7.7, 2.8.8).
  * Without anything pushed: false.
  */
 bool virtq_publish(struct virtq *vq);
@@ -146,7 +151,7 @@ void virtq_dirty_in(struct virtq *vq, struct virtq_chain *chain);
 
 /*
  * Positions in the rings; the layout is the transport's to save. Nothing in flight, everything
- * published.
+ * published. split: free-running indices; packed: an offset, and the wrap counter in bit 15.
  */
 struct virtq_position {
 	uint16_t next_avail, next_used;
@@ -155,7 +160,10 @@ struct virtq_position {
 void virtq_save(const struct virtq *vq, struct state_writer *w);
 /* Parse only. */
 int virtq_load(struct virtq_position *position, struct state_reader *r) MUST_CHECK;
-/* Continue where another instance stopped. Just enabled. */
+/* Whether rings of this layout can have such positions. */
+bool virtq_position_ok(const struct virtq_position *position, const struct virtq_layout *layout,
+		       unsigned features) MUST_CHECK;
+/* Continue where another instance stopped. Just enabled; the position is one that is ok. */
 void virtq_set_position(struct virtq *vq, const struct virtq_position *position);
 
 #endif

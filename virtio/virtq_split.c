@@ -26,39 +26,6 @@ static uint64_t used_bytes(uint16_t size)
 	return 6 + UINT64_C(8) * size;
 }
 
-static inline void full_barrier(void)
-{
-#if defined(__SANITIZE_THREAD__) && !defined(__clang__)
-	/* ThreadSanitizer does not see fences, and gcc says so; the indices synchronise without. */
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wtsan"
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-#pragma GCC diagnostic pop
-#else
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-#endif
-}
-
-/* All of [addr, addr + len) as one piece of host memory, or NULL. */
-static void *resolve_whole(const struct virtq *vq, gpa_t addr, uint64_t len)
-{
-	uint64_t contiguous;
-	void *host = guest_resolve(vq->memory, addr, len, &contiguous);
-
-	return host && contiguous == len ? host : NULL;
-}
-
-static int check_part(struct virtq *vq, const char *name, gpa_t addr, uint64_t len, uint64_t align)
-{
-	if (addr.v & (align - 1))
-		return virtq_fail(vq, EINVAL, "%s at %#llx is not aligned to %u bytes", name,
-				  (unsigned long long)addr.v, (unsigned)align);
-	if (!resolve_whole(vq, addr, len))
-		return virtq_fail(vq, EFAULT, "%s at %#llx is not RAM", name,
-				  (unsigned long long)addr.v);
-	return 0;
-}
-
 static int split_check(struct virtq *vq, const struct virtq_layout *l)
 {
 	int rc;
@@ -66,11 +33,11 @@ static int split_check(struct virtq *vq, const struct virtq_layout *l)
 	if (!is_power_of_two(l->size) || l->size > vq->max_size)
 		return virtq_fail(vq, EINVAL, "queue size %u is not a power of two of at most %u",
 				  l->size, vq->max_size);
-	rc = check_part(vq, "descriptor table", l->desc, desc_bytes(l->size), 16);
+	rc = virtq_check_part(vq, "descriptor table", l->desc, desc_bytes(l->size), 16);
 	if (!rc)
-		rc = check_part(vq, "available ring", l->driver, avail_bytes(l->size), 2);
+		rc = virtq_check_part(vq, "available ring", l->driver, avail_bytes(l->size), 2);
 	if (!rc)
-		rc = check_part(vq, "used ring", l->device, used_bytes(l->size), 4);
+		rc = virtq_check_part(vq, "used ring", l->device, used_bytes(l->size), 4);
 	return rc;
 }
 
@@ -79,9 +46,9 @@ static void split_enable(struct virtq *vq)
 	const struct virtq_layout *l = &vq->layout;
 
 	vq->split = (struct virtq_split_ring){
-		.desc = resolve_whole(vq, l->desc, desc_bytes(l->size)),
-		.avail = resolve_whole(vq, l->driver, avail_bytes(l->size)),
-		.used = resolve_whole(vq, l->device, used_bytes(l->size)),
+		.desc = virtq_resolve_whole(vq, l->desc, desc_bytes(l->size)),
+		.avail = virtq_resolve_whole(vq, l->driver, avail_bytes(l->size)),
+		.used = virtq_resolve_whole(vq, l->device, used_bytes(l->size)),
 	};
 }
 
@@ -97,43 +64,22 @@ struct table {
 /* Follow the pointer to an indirect table (2.7.5.3). Its WRITE flag means nothing (2.7.5.3.2). */
 static int enter_indirect(struct virtq *vq, const struct vring_desc *d, struct table *table)
 {
-	if (!(vq->features & VIRTQ_INDIRECT))
-		return virtq_fail(vq, EINVAL, "indirect descriptor without the feature");
+	const void *desc;
+	int rc;
+
 	if (table->indirect)
 		return virtq_fail(vq, EINVAL, "indirect descriptor in an indirect table");
 	if (d->flags & VRING_DESC_F_NEXT)
 		return virtq_fail(vq, EINVAL, "indirect descriptor with NEXT");
-	if (!d->len || d->len % sizeof(*d))
-		return virtq_fail(vq, EINVAL, "indirect table of %u bytes", d->len);
-	/*
-	 * 2.7.5.3.1 allows no more than the queue size. Drivers are known to take the size that was
-	 * offered for the one that they have chosen, so the bound is that one.
-	 */
-	if (d->len / sizeof(*d) > vq->max_size)
-		return virtq_fail(vq, EINVAL, "indirect table is longer than the queue");
-	table->desc = resolve_whole(vq, gpa(d->addr), d->len);
-	if (!table->desc)
-		return virtq_fail(vq, EFAULT, "indirect table at %#llx is not RAM",
-				  (unsigned long long)d->addr);
-	table->count = d->len / (uint32_t)sizeof(*d);
-	table->indirect = true;
+	rc = virtq_indirect_table(vq, d->addr, d->len, &desc);
+	if (rc)
+		return rc;
+	*table = (struct table){
+		.desc = desc,
+		.count = d->len / (uint32_t)sizeof(*d),
+		.indirect = true,
+	};
 	return 0;
-}
-
-static int add_buffer(struct virtq *vq, struct virtq_slot *slot, const struct vring_desc *d)
-{
-	bool writable = d->flags & VRING_DESC_F_WRITE;
-
-	/*
-	 * The specification gives a buffer of no bytes no meaning, no driver in use makes one, and
-	 * devices that let them pass have looped on them: refused.
-	 */
-	if (!d->len)
-		return virtq_fail(vq, EINVAL, "chain %u has an empty descriptor", slot->chain.head);
-	if (!writable && slot->chain.in_count)
-		return virtq_fail(vq, EINVAL, "chain %u: readable after writable", /* 2.7.4.2 */
-				  slot->chain.head);
-	return virtq_slot_add(vq, slot, gpa(d->addr), d->len, writable);
 }
 
 /*
@@ -161,7 +107,7 @@ static int walk(struct virtq *vq, struct virtq_slot *slot)
 		}
 		if (++buffers > vq->max_size)
 			return virtq_fail(vq, EINVAL, "chain %u loops", slot->chain.head);
-		rc = add_buffer(vq, slot, &d);
+		rc = virtq_slot_add(vq, slot, gpa(d.addr), d.len, d.flags & VRING_DESC_F_WRITE);
 		if (rc || !(d.flags & VRING_DESC_F_NEXT))
 			return rc;
 		index = d.next;
@@ -251,7 +197,7 @@ static bool split_publish(struct virtq *vq)
 	 * stores its wish and then looks at the index; without the barrier both could miss each
 	 * other, and it would wait for an interrupt that never comes.
 	 */
-	full_barrier();
+	virtq_full_barrier();
 	if (vq->features & VIRTQ_EVENT_IDX)
 		return vring_need_event(__atomic_load_n(used_event, __ATOMIC_RELAXED), s->next_used,
 					old);
@@ -287,7 +233,7 @@ static bool split_notify_enable(struct virtq *vq)
 	 * Full barrier: our wish is visible before we look at the driver's index for the last time.
 	 * A chain that was added before the driver could see the wish came without a doorbell.
 	 */
-	full_barrier();
+	virtq_full_barrier();
 	return __atomic_load_n(&s->avail->idx, __ATOMIC_RELAXED) != s->next_avail;
 }
 
@@ -296,6 +242,12 @@ static bool split_notify_enable(struct virtq *vq)
 static void split_get_position(const struct virtq *vq, struct virtq_position *position)
 {
 	*position = (struct virtq_position){vq->split.next_avail, vq->split.next_used};
+}
+
+static bool split_position_ok(const struct virtq_position *position UNUSED,
+			      const struct virtq_layout *layout UNUSED)
+{
+	return true; /* the indices run freely */
 }
 
 static void split_set_position(struct virtq *vq, const struct virtq_position *position)
@@ -316,5 +268,6 @@ const struct virtq_format virtq_split = {
 	.notify_disable = split_notify_disable,
 	.notify_enable = split_notify_enable,
 	.get_position = split_get_position,
+	.position_ok = split_position_ok,
 	.set_position = split_set_position,
 };

@@ -176,6 +176,24 @@ static void put_pvpanic(struct aml *aml)
 }
 
 /*
+ * The id that Linux's virtio_mmio driver knows. Distribution kernels have no command line entries
+ * for such devices (VIRTIO_MMIO_CMDLINE_DEVICES), and need none with these.
+ */
+static void put_virtio_mmio(struct aml *aml, unsigned slot)
+{
+	const char name[] = {'V', 'I', 'O', (char)('0' + slot), '\0'};
+
+	aml_device(aml, name);
+	aml_name_string(aml, "_HID", "LNRO0005");
+	aml_name_integer(aml, "_UID", slot);
+	aml_crs_begin(aml);
+	aml_memory32(aml, (uint32_t)x86_virtio_mmio_base(slot), (uint32_t)X86_VIRTIO_MMIO_SIZE);
+	aml_interrupt(aml, x86_virtio_mmio_gsi(slot), false);
+	aml_crs_end(aml);
+	aml_end(aml);
+}
+
+/*
  * The generic event device (ACPI 6.4, section 5.6.9): its interrupt runs _EVT, which reads and so
  * clears the events that wait, and hands each on. X86_GED_PCI_HOTPLUG is reserved for later.
  */
@@ -234,6 +252,9 @@ void acpi_dsdt(struct aml *aml, const struct acpi_config *config)
 		put_i8042(aml);
 	if (config->has_pvpanic)
 		put_pvpanic(aml);
+	for (unsigned slot = 0; slot < X86_VIRTIO_MMIO_SLOTS; slot++)
+		if (config->virtio_mmio & 1u << slot)
+			put_virtio_mmio(aml, slot);
 	put_events(aml);
 	aml_end(aml);
 }

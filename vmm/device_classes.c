@@ -18,6 +18,7 @@ const struct device_class *const device_classes[] = {
 	&isa_serial_class,
 	&pvpanic_class,
 	&rtc_cmos_class,
+	&scsi_cd_class.device,
 	&scsi_disk_class.device,
 	&serial_port_class,
 	&virtio_balloon_class.device,

@@ -259,23 +259,29 @@ struct apic_sink *kvm_apic_sink(struct kvm_vm *vm)
 
 /* ---- doorbells ---- */
 
-static int doorbell_ioctl(struct doorbell_sink *sink, uint64_t addr, unsigned size, int fd,
+static int doorbell_ioctl(struct doorbell_sink *sink, const struct doorbell *doorbell,
 			  uint32_t flags)
 {
 	struct kvm_vm *vm = container_of(sink, struct kvm_vm, doorbells);
-	struct kvm_ioeventfd ioeventfd = {.addr = addr, .len = size, .fd = fd, .flags = flags};
+	struct kvm_ioeventfd ioeventfd = {
+		.addr = doorbell->addr,
+		.len = doorbell->size,
+		.fd = doorbell->fd,
+		.datamatch = doorbell->value,
+		.flags = flags | (doorbell->match ? KVM_IOEVENTFD_FLAG_DATAMATCH : 0u),
+	};
 
 	return ioctl(vm->vm_fd, KVM_IOEVENTFD, &ioeventfd) < 0 ? -errno : 0;
 }
 
-static int doorbell_attach(struct doorbell_sink *sink, uint64_t addr, unsigned size, int fd)
+static int doorbell_attach(struct doorbell_sink *sink, const struct doorbell *doorbell)
 {
-	return doorbell_ioctl(sink, addr, size, fd, 0);
+	return doorbell_ioctl(sink, doorbell, 0);
 }
 
-static void doorbell_detach(struct doorbell_sink *sink, uint64_t addr, unsigned size, int fd)
+static void doorbell_detach(struct doorbell_sink *sink, const struct doorbell *doorbell)
 {
-	(void)doorbell_ioctl(sink, addr, size, fd, KVM_IOEVENTFD_FLAG_DEASSIGN);
+	(void)doorbell_ioctl(sink, doorbell, KVM_IOEVENTFD_FLAG_DEASSIGN);
 }
 
 struct doorbell_sink *kvm_doorbell_sink(struct kvm_vm *vm)

@@ -33,6 +33,26 @@
 #define X86_KVM_IDENTITY   UINT64_C(0xfffbc000)
 #define X86_KVM_TSS        UINT64_C(0xfffbd000)
 
+/*
+ * Virtio devices over MMIO: windows one after the other, each with an ISA interrupt of its own that
+ * no platform device has.
+ */
+#define X86_VIRTIO_MMIO       UINT64_C(0xfeb00000)
+#define X86_VIRTIO_MMIO_SIZE  UINT64_C(0x200)
+#define X86_VIRTIO_MMIO_SLOTS 8
+
+static inline uint64_t x86_virtio_mmio_base(unsigned slot)
+{
+	return X86_VIRTIO_MMIO + slot * X86_VIRTIO_MMIO_SIZE;
+}
+
+static inline unsigned x86_virtio_mmio_gsi(unsigned slot)
+{
+	static const uint8_t gsis[X86_VIRTIO_MMIO_SLOTS] = {5, 6, 7, 10, 11, 12, 14, 15};
+
+	return gsis[slot];
+}
+
 /* 64-bit BARs start at the first GiB boundary at or above both 4 GiB and the end of RAM. */
 #define X86_PCI_MEM64_SIZE UINT64_C(0x400000000)
 

@@ -49,7 +49,9 @@ struct machine_device {
 	struct list link;    /* vmm.devices */
 	struct list id_link; /* vmm.ids */
 	struct device *dev;
-	struct virtio_pci *pci; /* for virtio devices */
+	struct virtio_pci *pci; /* for virtio devices: one of the two */
+	struct virtio_mmio *mmio;
+	unsigned mmio_slot;
 };
 
 struct vmm {
@@ -67,6 +69,7 @@ struct vmm {
 	struct loop *io;
 	struct boot *boot;
 	uint64_t pci_mem64, pci_mem64_size; /* the 64-bit window; size 0: none */
+	uint32_t mmio_slots; /* places of virtio devices over MMIO: a bit for each that is taken */
 	struct device_env env;
 	struct vcpu_owner owner;
 	struct vcpu **vcpus; /* `cpus` of them; NULL until vmm_start */
@@ -141,7 +144,20 @@ int machine_plug(struct vmm *vm, const struct device_class *cls, const char *opt
 		 struct vmm_error *err) MUST_CHECK;
 int machine_unplug(struct vmm *vm, const char *id, struct vmm_error *err) MUST_CHECK;
 
+/* machine_virtio.c: put md->dev, a virtio device, on its transport / take it off. */
+int machine_attach_virtio(struct vmm *vm, struct machine_device *md,
+			  struct vmm_error *err) MUST_CHECK;
+void machine_detach_virtio(struct vmm *vm, struct machine_device *md);
+
+/* Where a virtio device over MMIO is. */
+struct machine_mmio_place {
+	uint64_t address;
+	struct irq_line *line;
+};
+
 /* machine_x86.c: what the architecture decides. */
+/* Place number `slot`; false: there are not as many. */
+bool machine_arch_mmio_place(struct vmm *vm, unsigned slot, struct machine_mmio_place *place);
 int machine_arch_memory(struct vmm *vm, unsigned flags, struct vmm_error *err) MUST_CHECK;
 int machine_arch_buses(struct vmm *vm, struct vmm_error *err) MUST_CHECK;
 int machine_arch_devices(struct vmm *vm, struct vmm_error *err) MUST_CHECK;

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "virtio/virtio.h"
 #include "vmm/machine.h"
 
 void machine_init_devices(struct vmm *vm)
@@ -102,7 +101,7 @@ static int attach_device(struct vmm *vm, struct device *dev, struct vmm_error *e
 		return error_set(err, ENOMEM, "no memory for device %s", dev->id);
 	md->dev = dev;
 	if (dev->cls->kind == DEVICE_VIRTIO)
-		ret = virtio_pci_create(&md->pci, virtio_device(dev), -1, err);
+		ret = machine_attach_virtio(vm, md, err);
 	if (ret < 0) {
 		free(md);
 		return ret;
@@ -142,12 +141,12 @@ int machine_add_device(struct vmm *vm, const struct device_class *cls, const cha
 
 /* ---- going ---- */
 
-static void remove_device(struct machine_device *md)
+static void remove_device(struct vmm *vm, struct machine_device *md)
 {
 	device_quiesce_wait(md->dev);
 	list_del(&md->link);
 	list_del(&md->id_link);
-	virtio_pci_destroy(md->pci);
+	machine_detach_virtio(vm, md);
 	device_destroy(md->dev);
 	free(md);
 }
@@ -156,7 +155,7 @@ void machine_remove_devices(struct vmm *vm)
 {
 	/* Backwards: children before their parents. */
 	while (!list_empty(&vm->devices))
-		remove_device(list_entry(vm->devices.prev, struct machine_device, link));
+		remove_device(vm, list_entry(vm->devices.prev, struct machine_device, link));
 }
 
 /* ---- at the wish of a user ---- */
@@ -222,7 +221,7 @@ static int unplug(struct vmm *vm, const char *id, struct vmm_error *err)
 	if (dev->children)
 		return error_set(err, EBUSY, "%s: remove the %u %s on it first", id, dev->children,
 				 dev->children == 1 ? "device" : "devices");
-	remove_device(md);
+	remove_device(vm, md);
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 
 #include "devices/devices.h"
+#include "virtio/virtio.h"
 #include "vmm/acpi.h"
 #include "vmm/layout_x86.h"
 
@@ -22,6 +23,8 @@ int machine_arch_memory(struct vmm *vm, unsigned flags, struct vmm_error *err)
 	return ret;
 }
 
+_Static_assert(X86_VIRTIO_MMIO_SIZE == VIRTIO_MMIO_SIZE, "windows without gaps");
+
 static struct irq_line *gsi_line(struct vmm *vm, unsigned gsi)
 {
 	return vm->ioapic ? ioapic_line(vm->ioapic, gsi) : kvm_irq_line(vm->kvm, gsi);
@@ -30,6 +33,17 @@ static struct irq_line *gsi_line(struct vmm *vm, unsigned gsi)
 static struct irq_line *isa_irq(const struct device_env *env, unsigned irq)
 {
 	return irq < 16 ? gsi_line(env->opaque, irq) : NULL;
+}
+
+bool machine_arch_mmio_place(struct vmm *vm, unsigned slot, struct machine_mmio_place *place)
+{
+	if (slot >= X86_VIRTIO_MMIO_SLOTS)
+		return false;
+	*place = (struct machine_mmio_place){
+		.address = x86_virtio_mmio_base(slot),
+		.line = isa_irq(&vm->env, x86_virtio_mmio_gsi(slot)),
+	};
+	return true;
 }
 
 static struct irq_line *pci_line(void *opaque, unsigned slot, unsigned pin)
@@ -128,6 +142,7 @@ static int build_tables(struct vmm *vm, gpa_t *rsdp, struct vmm_error *err)
 		.pci_mem64_base = vm->pci_mem64_size ? vm->pci_mem64 : 0,
 		.pci_mem64_size = vm->pci_mem64_size,
 		.com_ports = com_ports(vm),
+		.virtio_mmio = vm->mmio_slots,
 		.has_rtc = has_device(vm, &rtc_cmos_class),
 		.has_pvpanic = has_device(vm, &pvpanic_class),
 	};

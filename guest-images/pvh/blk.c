@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * virtio-blk from ring 0: reads, writes, flush, indirect descriptors, GET_ID, requests beyond the
- * end, and a device reset while requests are in flight. Overwrites the start of the disk.
+ * end, and a device reset while requests are in flight. Overwrites the start of the disk. With
+ * ring=packed and transport=mmio the same over those.
  */
 #include "lib/blk.h"
 
@@ -95,7 +96,10 @@ static void check_reset(void)
 			    n % 2 ? copy : buffer, SECTOR, 0);
 	vqueue_kick(q);
 	check(vdev_reset(&disk.dev), "reset-in-flight", "the status never read 0");
-	memset(&q->used, 0x5a, sizeof(q->used));
+	if (q->packed)
+		memset(q->ring.desc, 0x5a, sizeof(q->ring.desc));
+	else
+		memset(&q->split.used, 0x5a, sizeof(q->split.used));
 	memset(copy, 0x5a, BYTES);
 	disk_start(&disk, FEATURES, false); /* clears the rings of this test, not `copy` */
 	for (unsigned i = 0; i < BYTES; i += SECTOR)
@@ -107,6 +111,8 @@ static void check_reset(void)
 void guest_main(void)
 {
 	disk_start(&disk, FEATURES, false);
+	check_equal(disk.queues[0].packed, option_is("ring", "packed"), "ring-format");
+	check_equal(disk.dev.window != 0, option_is("transport", "mmio"), "transport");
 	if (disk.sectors < 256)
 		give_up("disk-size", "%lu sectors are too few", disk.sectors);
 	write_and_read(1, 0, 0, "plain");

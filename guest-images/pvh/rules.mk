@@ -3,8 +3,8 @@
 # Bare-metal guests: $(O)/guest/NAME.elf from guest-images/pvh/NAME.c (or .S) and lib/. Included by
 # the Makefile; `make guests` builds them all.
 
-guest_names := blk exit fault hello msix panic pci reboot rtc smp uart
-guest_lib   := acpi blk irq pci rt start virtio
+guest_names := blk exit fault hello msix panic pci reboot rings rtc smp uart
+guest_lib   := acpi blk irq pci rt start virtio vqueue
 GUEST_PROGRAMS += $(guest_names:%=$(O)/guest/%.elf)
 
 # Ring 0 without an FPU, and only instructions that software KVMs emulate.

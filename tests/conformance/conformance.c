@@ -7,6 +7,7 @@
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,6 +59,25 @@ Test(conformance, every_class_describes_itself)
 		describes_actions(cls);
 		for (unsigned k = 0; k < i; k++)
 			cr_assert_str_neq(device_classes[k]->name, cls->name);
+	}
+}
+
+static bool has_option(const struct device_class *cls, const char *name)
+{
+	for (const struct option_desc *o = cls->options; o && o->name; o++)
+		if (!strcmp(o->name, name))
+			return true;
+	return false;
+}
+
+Test(conformance, every_virtio_class_has_the_common_options)
+{
+	for (unsigned i = 0; device_classes[i]; i++) {
+		const struct device_class *cls = device_classes[i];
+
+		if (cls->kind == DEVICE_VIRTIO)
+			cr_assert(has_option(cls, "transport") && has_option(cls, "packed"),
+				  "%s lacks VIRTIO_OPTIONS", cls->name);
 	}
 }
 
@@ -326,24 +346,25 @@ static void random_ports(struct subject *s)
 	fake_env_settle(&s->fake);
 }
 
-static void random_bar(struct subject *s)
+static void random_memory(struct subject *s)
 {
+	const uint64_t base = s->mmio ? SUBJECT_WINDOW : s->driver.bar;
 	uint64_t random = 2463534242;
 
-	for (unsigned i = 0; i < 200000; i++) {
+	for (unsigned i = 0; i < 100000; i++) {
 		uint64_t r = next_random(&random);
 		unsigned size = 1u << (r >> 60) % 4;
-		uint64_t at = (r >> 8) & 0x3fff;
+		uint64_t at = (r >> 8) & (s->mmio ? VIRTIO_MMIO_SIZE - 1 : 0x3fff);
 
 		/* Mostly the registers that do something. */
 		if (r & 1)
-			at &= 0x303f;
+			at &= s->mmio ? 0xff : 0x303f;
 		if (r & 2)
 			at &= ~(uint64_t)(size - 1);
 		if (r & 4)
-			fake_mmio_write(&s->fake, s->driver.bar + at, size, next_random(&random));
+			fake_mmio_write(&s->fake, base + at, size, next_random(&random));
 		else
-			fake_mmio_read(&s->fake, s->driver.bar + at, size);
+			fake_mmio_read(&s->fake, base + at, size);
 		if (i % 64 == 0)
 			fake_env_settle(&s->fake);
 	}
@@ -352,7 +373,7 @@ static void random_bar(struct subject *s)
 static void random_registers(struct subject *s)
 {
 	if (subject_driven(s))
-		random_bar(s);
+		random_memory(s);
 	else
 		random_ports(s);
 	subject_reset(s);
@@ -390,12 +411,11 @@ Test(conformance, exactly_the_offered_features_are_accepted)
 	subject_of_each_class(offer_unoffered);
 }
 
-/* Everything goes wrong that a ring can get wrong; the device may stop, and works after a reset. */
-static void misuse(struct subject *s, unsigned kind)
-{
-	struct virtio_driver *d = &s->driver;
-	struct driver_ring *ring = &d->rings[0];
+enum { MISUSES = 8 };
 
+/* Everything goes wrong that a ring can get wrong; the device may stop, and works after a reset. */
+static void misuse_split(struct driver_ring *ring, unsigned kind)
+{
 	switch (kind) {
 	case 0: /* index jumps */
 		driver_ring_set_avail(ring, 0x8000);
@@ -432,6 +452,54 @@ static void misuse(struct subject *s, unsigned kind)
 		}
 		break;
 	}
+}
+
+/* The same of a packed ring. */
+static void misuse_packed(struct driver_ring *ring, unsigned kind)
+{
+	const uint16_t size = ring->layout.size;
+
+	switch (kind) {
+	case 0: /* one buffer id for all */
+		for (unsigned i = 0; i < size; i++)
+			driver_packed_desc(ring, SUBJECT_HEAP.v, 16,
+					   i & 1 ? VRING_DESC_F_WRITE : 0u, 0);
+		break;
+	case 1: /* buffer id out of range */
+		driver_packed_desc(ring, SUBJECT_HEAP.v, 16, 0, size);
+		break;
+	case 2: /* a chain that never ends */
+		for (unsigned i = 0; i < size; i++)
+			driver_packed_desc(ring, SUBJECT_HEAP.v, 16, VRING_DESC_F_NEXT, 0);
+		break;
+	case 3: /* not RAM */
+		driver_packed_desc(ring, RAM_SIZE, 1, 0, 0);
+		break;
+	case 4: /* nothing to read, nothing to write */
+		driver_packed_desc(ring, SUBJECT_HEAP.v, 0, 0, 0);
+		break;
+	case 5: /* only one byte to read */
+		driver_packed_desc(ring, SUBJECT_HEAP.v, 1, 0, 0);
+		break;
+	case 6: /* only one byte to write */
+		driver_packed_desc(ring, SUBJECT_HEAP.v, 1, VRING_DESC_F_WRITE, 0);
+		break;
+	default: /* every descriptor, twice */
+		for (unsigned i = 0; i < 2u * size; i++)
+			driver_packed_desc(ring, SUBJECT_HEAP.v + 16 * i, 16,
+					   i & 1 ? VRING_DESC_F_WRITE : 0u, (uint16_t)(i % size));
+		break;
+	}
+}
+
+static void misuse(struct subject *s, unsigned kind)
+{
+	struct virtio_driver *d = &s->driver;
+
+	if (d->rings[0].packed)
+		misuse_packed(&d->rings[0], kind);
+	else
+		misuse_split(&d->rings[0], kind);
 	virtio_driver_kick(d, 0);
 	fake_env_settle(&s->fake);
 }
@@ -440,7 +508,7 @@ static void misuse_queues(struct subject *s)
 {
 	if (!subject_is_virtio(s))
 		return;
-	for (unsigned kind = 0; kind < 8; kind++) {
+	for (unsigned kind = 0; kind < MISUSES; kind++) {
 		for (unsigned n = 0; n < SUBJECT_STEPS; n++)
 			subject_step(s, n);
 		misuse(s, kind);
@@ -457,22 +525,25 @@ Test(conformance, misused_queues_work_again_after_a_reset)
 static void refuse_rings(struct subject *s)
 {
 	struct virtio_driver *d = &s->driver;
-	const uint16_t sizes[] = {0, 3, 0x8000};
+	const uint16_t sizes[] = {0, 0x8000, 3};
+	const uint64_t packed = UINT64_C(1) << VIRTIO_F_RING_PACKED;
 
 	if (!subject_is_virtio(s))
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(sizes) + 1; i++) {
 		struct virtq_layout l = {16, SUBJECT_HEAP, gpa_add(SUBJECT_HEAP, 4096),
 					 gpa_add(SUBJECT_HEAP, 8192)};
+		uint64_t features = d->ops->get_features(d) & packed;
 
 		if (i < ARRAY_SIZE(sizes))
 			l.size = sizes[i];
 		else
 			l.desc = gpa(SUBJECT_RAM);
 		virtio_driver_reset(d);
-		cr_assert(virtio_driver_negotiate(d, 0));
+		cr_assert(virtio_driver_negotiate(d, features));
 		d->ops->setup_queue(d, 0, &l);
-		cr_assert(virtio_driver_broken(d), "%s accepts ring %zu", s->cls->name, i);
+		cr_assert_eq(virtio_driver_broken(d), !(features && l.size == 3),
+			     "%s, %s: ring %zu", s->cls->name, s->variant, i);
 	}
 	for (unsigned n = 0; n < SUBJECT_STEPS; n++)
 		subject_step(s, n);
@@ -481,4 +552,44 @@ static void refuse_rings(struct subject *s)
 Test(conformance, rings_that_cannot_be_used_are_refused)
 {
 	subject_of_each_class(refuse_rings);
+}
+
+/* Chains that the device can only write to, or only read, stay with it or come back: as it likes.
+ */
+static void reset_queues(struct subject *s)
+{
+	struct virtio_driver *d = &s->driver;
+	unsigned queues;
+
+	if (!subject_is_virtio(s))
+		return;
+	queues = MIN(virtio_device(s->dev)->queue_count, (unsigned)DRIVER_QUEUES);
+	for (unsigned round = 0; round < 2u * queues; round++) {
+		struct driver_buffer b = {SUBJECT_HEAP, 4096, round & 1};
+
+		d->next = SUBJECT_HEAP;
+		virtio_driver_alloc(d, 4096);
+		virtio_driver_start(d, d->ops->get_features(d), queues);
+		driver_ring_add(&d->rings[round / 2], &b, 1);
+		virtio_driver_kick(d, round / 2);
+		fake_env_settle(&s->fake);
+		d->ops->reset_queue(d, round / 2);
+		for (unsigned turns = 0; d->ops->queue_resetting(d, round / 2); turns++) {
+			cr_assert_lt(turns, 1000u, "%s, %s: the reset of queue %u never ends",
+				     s->cls->name, s->variant, round / 2);
+			fake_env_settle(&s->fake);
+			sched_yield();
+		}
+		cr_assert_not(d->ops->queue_enabled(d, round / 2));
+		virtio_driver_queue(d, round / 2, 0);
+		virtio_driver_kick(d, round / 2);
+		fake_env_settle(&s->fake);
+	}
+	for (unsigned n = 0; n < SUBJECT_STEPS; n++)
+		subject_step(s, n);
+}
+
+Test(conformance, reset_of_a_queue_ends_and_the_queue_can_be_enabled_anew)
+{
+	subject_of_each_class(reset_queues);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * virtio-blk behind PCI: the fuzzer plays a guest that writes registers, configuration space and
- * memory as it likes, over a small image in memory. The device lives on from input to input and is
- * reset in between, as at a reboot.
+ * memory as it likes, over a small image in memory, with split and with packed rings. The device
+ * lives on from input to input and is reset in between, as at a reboot.
  */
 #include <assert.h>
 #include <linux/virtio_blk.h>
@@ -38,6 +38,10 @@ static struct device *dev;
 static struct virtio_pci *vp;
 static uint64_t bar;
 static int image;
+
+/* The driver's place in a packed ring. */
+static bool packed, wrap;
+static uint16_t next_desc;
 
 static struct irq_line *no_line(void *opaque, unsigned slot, unsigned pin)
 {
@@ -134,8 +138,15 @@ static void poke(uint64_t at, const void *data, size_t len)
 /* What a good driver does, so that the fuzzer need not find it out. */
 static void start(struct input *in)
 {
-	const uint64_t features = input_number(in, 4) | UINT64_C(1) << VIRTIO_F_VERSION_1;
+	uint64_t features = input_number(in, 4) | UINT64_C(1) << VIRTIO_F_VERSION_1;
 
+	/* The last bits of the low half mean nothing: here they stand for two of the high half. */
+	packed = features >> 31 & 1;
+	features |= (uint64_t)packed << VIRTIO_F_RING_PACKED | (features >> 30 & 1)
+								       << VIRTIO_F_RING_RESET;
+	features &= ~(UINT64_C(3) << 30);
+	wrap = true;
+	next_desc = 0;
 	reg(20, 1, 0);
 	settle();
 	reg(20, 1, 3);
@@ -150,6 +161,27 @@ static void start(struct input *in)
 	reg(48, 8, USED);
 	reg(28, 2, 1);
 	reg(20, 1, 15);
+}
+
+/* The same chain in the next descriptors of a packed ring. */
+static void packed_request(uint16_t id, const struct vring_desc *d, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		const struct vring_packed_desc p = {
+			.addr = d[i].addr,
+			.len = d[i].len,
+			.id = id,
+			.flags = (uint16_t)(d[i].flags | (wrap ? 1u << VRING_PACKED_DESC_F_AVAIL
+							       : 1u << VRING_PACKED_DESC_F_USED)),
+		};
+
+		poke(RING + 16u * next_desc, &p, sizeof(p));
+		if (++next_desc == QUEUE_SIZE) {
+			next_desc = 0;
+			wrap = !wrap;
+		}
+	}
+	bus_write(env.mmio, bar + NOTIFY, 0, 2);
 }
 
 /* A chain of header, data and status in the descriptors from `index` on. */
@@ -170,6 +202,10 @@ static void request(struct input *in)
 	d[1].len = input_u16(in);
 	d[1].flags |= input_u8(in) & VRING_DESC_F_WRITE;
 	poke(at, &header, sizeof(header));
+	if (packed) {
+		packed_request(index, d, ARRAY_SIZE(d));
+		return;
+	}
 	poke(RING + 16u * index, &d[0], sizeof(d[0]));
 	poke(RING + 16u * second, &d[1], sizeof(d[1]));
 	poke(RING + 16u * third, &d[2], sizeof(d[2]));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The chain walker over rings that the fuzzer writes. What comes out of it must lie in RAM, be as
- * long as it says, and never be more than the queue holds.
+ * The chain walkers over rings that the fuzzer writes, split and packed. What comes out of it must
+ * lie in RAM, be as long as it says, and never be more than the queue holds.
  */
 #include <assert.h>
 #include <linux/virtio_ring.h>
@@ -64,17 +64,27 @@ struct state {
 	struct virtq_layout layout;
 	struct virtq_chain *flight[1u << SIZE_MAX_LOG2];
 	unsigned count;
+	bool packed;
+	uint16_t at; /* where the driver of a packed ring is */
+	bool wrap;
 };
 
 static void enable(struct state *s, struct input *in)
 {
+	unsigned size = input_u8(in), features;
+
 	virtq_drop_all(s->vq);
 	s->count = 0;
-	s->layout.size = (uint16_t)(1u << (input_u8(in) % (SIZE_MAX_LOG2 + 2)));
+	/* Mostly powers of two; packed rings take any size. */
+	s->layout.size = (uint16_t)(size & 0x80 ? size & 0x7f : 1u << (size % (SIZE_MAX_LOG2 + 2)));
+	s->at = 0;
+	s->wrap = true;
 	s->layout.desc = gpa(input_u16(in));
 	s->layout.driver = gpa(input_u16(in));
 	s->layout.device = gpa(input_u16(in));
-	if (virtq_enable(s->vq, &s->layout, input_u8(in)))
+	features = input_u8(in);
+	s->packed = features & VIRTQ_PACKED;
+	if (virtq_enable(s->vq, &s->layout, features))
 		assert(virtq_error(s->vq)[0]);
 }
 
@@ -128,6 +138,8 @@ static void write_descriptor(struct state *s, struct input *in)
 	struct vring_desc d = {.addr = input_u16(in)};
 	uint16_t index, idx;
 
+	if (!s->layout.size)
+		return;
 	d.len = input_u16(in);
 	d.flags = input_u8(in) & 7;
 	d.next = input_u8(in);
@@ -142,6 +154,24 @@ static void write_descriptor(struct state *s, struct input *in)
 	idx++;
 	if (guest_write(memory, gpa_add(s->layout.driver, 2), &idx, 2))
 		return;
+}
+
+/* The same for a packed ring: the next descriptor, available. */
+static void write_packed(struct state *s, struct input *in)
+{
+	struct vring_packed_desc d = {.addr = input_u16(in)};
+
+	d.len = input_u16(in);
+	d.id = input_u8(in);
+	d.flags = (uint16_t)((input_u8(in) & 7) | (s->wrap ? 1u << VRING_PACKED_DESC_F_AVAIL
+							   : 1u << VRING_PACKED_DESC_F_USED));
+	if (!s->layout.size ||
+	    guest_write(memory, gpa_add(s->layout.desc, 16u * s->at), &d, sizeof(d)))
+		return;
+	if (++s->at >= s->layout.size) {
+		s->at = 0;
+		s->wrap = !s->wrap;
+	}
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -177,7 +207,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			pop(&s);
 			break;
 		default:
-			write_descriptor(&s, &in);
+			if (s.packed)
+				write_packed(&s, &in);
+			else
+				write_descriptor(&s, &in);
 			break;
 		}
 	}

@@ -207,6 +207,15 @@ refuses 'a command line that is too long' 1 -- "${run[@]}" --append "$(printf '%
 
 refuses_with_kvm 'missing disk' 1 "$files/none" 'No such file' -- "${run[@]}" --disk "$files/none"
 refuses_with_kvm 'a directory as disk' 1 "$files" 'directory' -- "${run[@]}" --disk "$files"
+refuses 'a transport that there is not' 2 'transport=isa' 'pci' 'mmio' -- \
+	"${run[@]}" --device "virtio-blk,path=$files/none,transport=isa"
+nine=()
+for n in 1 2 3 4 5 6 7 8 9; do
+	truncate -s 1M "$files/nine-$n.img"
+	nine+=(--device "virtio-blk,path=$files/nine-$n.img,transport=mmio")
+done
+refuses_with_kvm 'nine devices with transport=mmio' 1 'no more than 8' 'transport=mmio' -- \
+	"${run[@]}" "${nine[@]}"
 truncate -s 1000 "$files/odd.img"
 refuses_with_kvm 'a disk of 1000 bytes' 1 "$files/odd.img" '1000' -- "${run[@]}" --disk "$files/odd.img"
 refuses_with_kvm 'an empty disk' 1 "$files/empty" -- "${run[@]}" --disk "$files/empty"

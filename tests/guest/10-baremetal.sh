@@ -89,6 +89,21 @@ else
 fi
 
 fresh_disk
+for transport in pci mmio; do
+	for ring in split packed; do
+		for test in blk rings; do
+			guest "$test" "ring=$ring transport=$transport" \
+				--device "virtio-blk,path=$disk,queues=2,transport=$transport" </dev/null
+			passes "$test: $ring rings, $transport" 0
+		done
+	done
+done
+
+guest rings 'ring=packed transport=mmio' \
+	--device "virtio-blk,path=$disk,queues=2,transport=mmio,notification-data=on" </dev/null
+passes 'rings: doorbells that could carry data' 0
+
+fresh_disk
 guest pci '' --disk "path=$disk" </dev/null
 passes 'pci: CF8 and ECAM, BAR sizing, relocation, decode' 0
 

@@ -72,6 +72,8 @@ static int build(struct tables *t, unsigned cpus, bool devices, struct vmm_error
 					   .pci_mem64_base = devices ? UINT64_C(0x140000000) : 0,
 					   .pci_mem64_size = X86_PCI_MEM64_SIZE,
 					   .com_ports = devices ? 0xf : 0,
+					   .virtio_mmio =
+						   devices ? (1u << X86_VIRTIO_MMIO_SLOTS) - 1 : 0,
 					   .has_rtc = devices,
 					   .has_pvpanic = devices,
 					   .has_i8042 = devices};
@@ -208,6 +210,32 @@ Test(acpi, memory_that_lacks_the_area_is_an_error)
 	cr_assert_eq(guest_memory_create(&memory, NULL), 0);
 	cr_assert_lt(acpi_build(&config, memory, &rsdp, NULL), 0);
 	guest_memory_destroy(memory);
+}
+
+Test(acpi, dsdt_has_each_virtio_device_that_is_not_on_pci)
+{
+	/* Those of slot 2: at 0xfeb00400, 512 bytes; level-triggered, active high, GSI 7. */
+	static const uint8_t memory32[] = {0x86, 9, 0, 1, 0x00, 0x04, 0xb0, 0xfe, 0, 2, 0, 0};
+	static const uint8_t interrupt[] = {0x89, 6, 0, 1, 1, 7, 0, 0, 0};
+	char name[5] = "VIO0";
+	const uint8_t *dsdt;
+	struct tables t;
+
+	cr_assert_eq(build(&t, 1, true, NULL), 0);
+	walk(&t);
+	dsdt = find(&t, "DSDT");
+	for (; name[3] < '0' + X86_VIRTIO_MMIO_SLOTS; name[3]++)
+		cr_assert(memmem(dsdt, u32(dsdt + 4), name, 4), "%s", name);
+	cr_assert(memmem(dsdt, u32(dsdt + 4), "LNRO0005", 9));
+	cr_assert(memmem(dsdt, u32(dsdt + 4), memory32, sizeof(memory32)));
+	cr_assert(memmem(dsdt, u32(dsdt + 4), interrupt, sizeof(interrupt)));
+	guest_memory_destroy(t.memory);
+
+	cr_assert_eq(build(&t, 1, false, NULL), 0);
+	walk(&t);
+	dsdt = find(&t, "DSDT");
+	cr_assert_not(memmem(dsdt, u32(dsdt + 4), "LNRO0005", 9));
+	guest_memory_destroy(t.memory);
 }
 
 /* ---- AML ---- */

@@ -7,10 +7,11 @@
 #include "tests/unit/support/toy_fixture.h"
 
 TestSuite(virtio, .init = toy_setup, .fini = toy_teardown, .timeout = 30);
+TestSuite(virtio_packed, .init = toy_setup_packed, .fini = toy_teardown, .timeout = 30);
 
 /* ---- status and features ---- */
 
-Test(virtio, driver_that_follows_the_rules_gets_its_chains_back)
+TEST_BOTH(virtio, driver_that_follows_the_rules_gets_its_chains_back)
 {
 	virtio_driver_start(&driver, 0, 2);
 	cr_assert_eq(toy->features_set, 1u);
@@ -30,6 +31,28 @@ Test(virtio, unoffered_feature_is_refused)
 	/* A driver may think again. */
 	cr_assert(virtio_driver_negotiate(&driver, UINT64_C(1) << TOY_FEATURE));
 	cr_assert(virtio_has(vd, TOY_FEATURE));
+}
+
+Test(virtio, features_of_the_transport_are_as_the_options_say)
+{
+	const uint64_t all = VERSION_1 | UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC |
+			     UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX |
+			     UINT64_C(1) << VIRTIO_F_RING_PACKED |
+			     UINT64_C(1) << VIRTIO_F_RING_RESET | UINT64_C(1) << TOY_FEATURE;
+
+	cr_assert_eq(virtio_offered(vd), all);
+	fake_env_remove(dev);
+	dev = fake_env_device(&fake, &toy_class.device, "packed=off,notification-data=on");
+	vd = virtio_device(dev);
+	toy = toy_of(dev);
+	cr_assert_eq(virtio_offered(vd), (all & ~(UINT64_C(1) << VIRTIO_F_RING_PACKED)) |
+						 UINT64_C(1) << VIRTIO_F_NOTIFICATION_DATA);
+}
+
+Test(virtio, access_platform_is_not_offered)
+{
+	cr_assert_not(virtio_offered(vd) >> VIRTIO_F_ACCESS_PLATFORM & 1);
+	cr_assert_not(virtio_driver_negotiate(&driver, UINT64_C(1) << VIRTIO_F_ACCESS_PLATFORM));
 }
 
 Test(virtio, feature_above_63_is_refused)
@@ -123,7 +146,7 @@ Test(virtio, queue_that_does_not_exist_is_harmless)
 	cr_assert_not(virtio_driver_broken(&driver));
 }
 
-Test(virtio, enabled_queue_keeps_its_place)
+TEST_BOTH(virtio, enabled_queue_keeps_its_place)
 {
 	virtio_driver_start(&driver, 0, 1);
 	virtio_queue_set_size(vd, 0, 2);
@@ -132,7 +155,7 @@ Test(virtio, enabled_queue_keeps_its_place)
 	cr_assert_eq(virtio_queue_address(vd, 0, VIRTIO_QUEUE_DESC), driver.rings[0].layout.desc.v);
 }
 
-Test(virtio, smaller_queue_than_offered_works)
+TEST_BOTH(virtio, smaller_queue_than_offered_works)
 {
 	virtio_driver_reset(&driver);
 	cr_assert(virtio_driver_negotiate(&driver, 0));
@@ -145,7 +168,7 @@ Test(virtio, smaller_queue_than_offered_works)
 	}
 }
 
-Test(virtio, queue_larger_than_offered_breaks_the_device)
+TEST_BOTH(virtio, queue_larger_than_offered_breaks_the_device)
 {
 	virtio_driver_reset(&driver);
 	cr_assert(virtio_driver_negotiate(&driver, 0));
@@ -157,7 +180,7 @@ Test(virtio, queue_larger_than_offered_breaks_the_device)
 
 /* ---- doorbells ---- */
 
-Test(virtio, doorbell_before_activation_is_not_lost)
+TEST_BOTH(virtio, doorbell_before_activation_is_not_lost)
 {
 	virtio_driver_reset(&driver);
 	cr_assert(virtio_driver_negotiate(&driver, 0));
@@ -170,7 +193,7 @@ Test(virtio, doorbell_before_activation_is_not_lost)
 	cr_assert_eq(virtio_driver_wait(&driver, 0, NULL), 16u);
 }
 
-Test(virtio, doorbell_between_driver_ok_and_activation_is_not_lost)
+TEST_BOTH(virtio, doorbell_between_driver_ok_and_activation_is_not_lost)
 {
 	virtio_driver_reset(&driver);
 	cr_assert(virtio_driver_negotiate(&driver, 0));
@@ -192,7 +215,7 @@ Test(virtio, doorbell_of_the_time_before_a_reset_does_not_ring_after_it)
 	cr_assert_eq(toy->kicks, 0u);
 }
 
-Test(virtio, chains_of_one_batch_give_one_interrupt)
+TEST_BOTH(virtio, chains_of_one_batch_give_one_interrupt)
 {
 	virtio_driver_start(&driver, 0, 1);
 	for (unsigned i = 0; i < 8; i++)

@@ -549,5 +549,7 @@ Test(virtio_net_ctrl, status_tells_filters_and_counters)
 	expect_in(json, "\"spec\"");
 	expect_in(json, "\"normal\"");
 	expect_in(json, "\"all\"");
+	expect_in(json, "\"permanent-mac\"");
+	expect_in(json, "\"multicast-overflow\"");
 	free(json);
 }

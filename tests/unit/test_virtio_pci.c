@@ -139,7 +139,7 @@ Test(virtio_pci, each_structure_has_a_capability_and_fits_the_bar)
 {
 	const unsigned types[] = {VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_PCI_CAP_NOTIFY_CFG,
 				  VIRTIO_PCI_CAP_ISR_CFG, VIRTIO_PCI_CAP_DEVICE_CFG};
-	const uint32_t lengths[] = {56, 4 * TOY_QUEUES, 1, TOY_CONFIG_SIZE};
+	const uint32_t lengths[] = {60, 4 * TOY_QUEUES, 1, TOY_CONFIG_SIZE};
 
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
 		unsigned cap = find_cap(PCI_CAP_ID_VNDR, types[i]);
@@ -184,6 +184,29 @@ Test(virtio_pci, configuration_space_is_reachable_by_every_width)
 	cr_assert_eq(fake_mmio_read(&fake, driver.device, 8), UINT64_C(0x665544332211));
 	cr_assert_eq(fake_mmio_read(&fake, driver.device + 1, 2), 0x3322u);
 	cr_assert_eq(fake_mmio_read(&fake, driver.device + TOY_CONFIG_SIZE, 8), 0u);
+}
+
+Test(virtio_pci, queue_is_reset_through_its_register)
+{
+	virtio_driver_start(&driver, UINT64_C(1) << VIRTIO_F_RING_RESET, 2);
+	set_reg(VIRTIO_PCI_COMMON_Q_SELECT, 2, 1);
+	set_reg(VIRTIO_PCI_COMMON_Q_MSIX, 2, 2);
+	cr_assert_eq(reg(56, 2), 0u, "queue_notify_data");
+	cr_assert_eq(reg(56, 4), 0u, "two fields at once");
+	set_reg(58, 2, 0);
+	set_reg(58, 1, 1);
+	set_reg(56, 8, UINT64_MAX);
+	cr_assert_eq(reg(58, 2), 0u);
+	set_reg(58, 2, 1);
+	cr_assert_eq(reg(58, 2), 1u);
+	fake_env_settle(&fake);
+	cr_assert_eq(reg(58, 2), 0u);
+	cr_assert_eq(reg(VIRTIO_PCI_COMMON_Q_ENABLE, 2), 0u);
+	cr_assert_eq(reg(VIRTIO_PCI_COMMON_Q_MSIX, 2), VIRTIO_MSI_NO_VECTOR);
+	set_reg(VIRTIO_PCI_COMMON_Q_SELECT, 2, 0);
+	cr_assert_eq(reg(VIRTIO_PCI_COMMON_Q_ENABLE, 2), 1u, "the other queue");
+	virtio_driver_queue(&driver, 1, 4);
+	cr_assert_eq(reg(VIRTIO_PCI_COMMON_Q_ENABLE, 2), 1u);
 }
 
 /* ---- doorbells ---- */

@@ -27,6 +27,12 @@ static void setup(void)
 	snprintf(path, sizeof(path), "/tmp/vmm-serial-%d", (int)getpid());
 }
 
+static void setup_packed(void)
+{
+	setup();
+	f.driver.always = UINT64_C(1) << VIRTIO_F_RING_PACKED;
+}
+
 static void teardown(void)
 {
 	serial_fini(&f);
@@ -34,6 +40,7 @@ static void teardown(void)
 }
 
 TestSuite(virtio_serial, .init = setup, .fini = teardown, .timeout = 30);
+TestSuite(virtio_serial_packed, .init = setup_packed, .fini = teardown, .timeout = 30);
 
 static struct virtio_serial_port *add_socket(const char *id)
 {
@@ -105,7 +112,7 @@ static void move_to_another(struct virtio_serial_port **port, const char *option
 
 /* ---- configuration, options ---- */
 
-Test(virtio_serial, configuration_has_ports_and_size)
+TEST_BOTH(virtio_serial, configuration_has_ports_and_size)
 {
 	struct virtio_serial_port *port = serial_add(&f, CONSOLE, "c", NULL);
 	struct vmm_error err;
@@ -119,22 +126,54 @@ Test(virtio_serial, configuration_has_ports_and_size)
 	cr_assert_eq(device_action(&port->dev, "resize", "columns=120", NULL, &err), -EINVAL);
 }
 
-Test(virtio_serial, controller_has_512_ports)
+static struct device *create_512(void)
 {
 	struct rlimit limit;
-	struct device *dev;
 
 	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
 	limit.rlim_cur = limit.rlim_max;
 	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	cr_assert_geq(limit.rlim_max, 2048u, "this test needs more descriptors");
-	dev = fake_env_device(&f.fake, &virtio_serial_class.device, "max-ports=512");
+	return fake_env_device(&f.fake, &virtio_serial_class.device, "max-ports=512");
+}
+
+Test(virtio_serial, controller_has_512_ports)
+{
+	struct device *dev = create_512();
+
 	cr_assert_eq(virtio_queue_size(virtio_device(dev), 1025), VIRTIO_SERIAL_QUEUE_SIZE);
 	cr_assert_eq(virtio_queue_size(virtio_device(dev), 1026), 0u);
 	fake_env_remove(dev);
 }
 
-Test(virtio_serial, ports_take_the_lowest_free_number)
+Test(virtio_serial, last_doorbell_of_512_ports_rings_and_vectors_are_bounded)
+{
+	struct device *dev = create_512();
+	struct virtio_device *vd = virtio_device(dev);
+	struct virtio_driver *driver = calloc(1, sizeof(*driver));
+	struct virtio_pci *pci;
+	uint64_t count = 0;
+	unsigned cap;
+
+	cr_assert(driver);
+	cr_assert_eq(virtio_pci_create(&pci, vd, -1, NULL), 0);
+	virtio_driver_init_pci(driver, &f.fake, vd, virtio_pci_devfn(pci), gpa(MIB));
+	fake_mmio_write(&f.fake, driver->notify + 1025u * driver->notify_multiplier, 2, 1025);
+	cr_assert_eq(read(vd->queues[1025].kick_fd, &count, sizeof(count)), (ssize_t)sizeof(count));
+	cr_assert_eq(count, 1u);
+	cap = pci_config_read(f.fake.env.pci, virtio_pci_devfn(pci), PCI_CAPABILITY_LIST, 1);
+	while (pci_config_read(f.fake.env.pci, virtio_pci_devfn(pci), cap, 1) != PCI_CAP_ID_MSIX)
+		cap = pci_config_read(f.fake.env.pci, virtio_pci_devfn(pci), cap + 1, 1);
+	cr_assert_eq(pci_config_read(f.fake.env.pci, virtio_pci_devfn(pci), cap + 2, 2) &
+			     PCI_MSIX_FLAGS_QSIZE,
+		     256u);
+	device_quiesce_wait(dev);
+	virtio_pci_destroy(pci);
+	fake_env_remove(dev);
+	free(driver);
+}
+
+TEST_BOTH(virtio_serial, ports_take_the_lowest_free_number)
 {
 	struct virtio_serial_port *a = serial_add(&f, SERIAL, "a", NULL);
 	struct virtio_serial_port *c = serial_add(&f, CONSOLE, "c", NULL);
@@ -148,7 +187,7 @@ Test(virtio_serial, ports_take_the_lowest_free_number)
 	cr_assert_eq(serial_add(&f, CONSOLE, "d", NULL)->nr, 1u);
 }
 
-Test(virtio_serial, bad_options_name_themselves)
+TEST_BOTH(virtio_serial, bad_options_name_themselves)
 {
 	char name[300] = "name=";
 
@@ -163,14 +202,14 @@ Test(virtio_serial, bad_options_name_themselves)
 	cr_assert_eq(f.dev->children, 0u);
 }
 
-Test(virtio_serial, port_0_is_for_a_console)
+TEST_BOTH(virtio_serial, port_0_is_for_a_console)
 {
 	serial_refused(&f, SERIAL, "nr=0", "console-port");
 	cr_assert_eq(serial_add(&f, CONSOLE, "c", "nr=0")->nr, 0u);
 	serial_refused(&f, CONSOLE, "nr=0", "nr=0 is c");
 }
 
-Test(virtio_serial, name_is_there_once)
+TEST_BOTH(virtio_serial, name_is_there_once)
 {
 	struct virtio_serial_port *a = serial_add(&f, SERIAL, "a", "name=org.example.0");
 
@@ -181,7 +220,7 @@ Test(virtio_serial, name_is_there_once)
 
 /* ---- what is said ---- */
 
-Test(virtio_serial, driver_hears_of_ports_once_it_is_ready)
+TEST_BOTH(virtio_serial, driver_hears_of_ports_once_it_is_ready)
 {
 	serial_add(&f, CONSOLE, "c", NULL);
 	serial_add(&f, SERIAL, "a", "name=org.example.0");
@@ -203,7 +242,7 @@ Test(virtio_serial, driver_hears_of_ports_once_it_is_ready)
 	serial_expect(&f, 0, SERIAL_QUIET, 0);
 }
 
-Test(virtio_serial, ports_come_and_go_while_the_guest_runs)
+TEST_BOTH(virtio_serial, ports_come_and_go_while_the_guest_runs)
 {
 	struct virtio_serial_port *a;
 
@@ -226,7 +265,7 @@ Test(virtio_serial, ports_come_and_go_while_the_guest_runs)
 	expect_output(a, "y");
 }
 
-Test(virtio_serial, port_that_came_and_went_unheard_is_not_mentioned)
+TEST_BOTH(virtio_serial, port_that_came_and_went_unheard_is_not_mentioned)
 {
 	serial_start_ready(&f, 0);
 	serial_remove(&f, serial_add(&f, SERIAL, "a", NULL));
@@ -234,7 +273,7 @@ Test(virtio_serial, port_that_came_and_went_unheard_is_not_mentioned)
 	serial_expect(&f, 0, SERIAL_QUIET, 0);
 }
 
-Test(virtio_serial, clients_of_the_host_open_and_close_the_port)
+TEST_BOTH(virtio_serial, clients_of_the_host_open_and_close_the_port)
 {
 	int client;
 
@@ -254,7 +293,7 @@ Test(virtio_serial, clients_of_the_host_open_and_close_the_port)
 	serial_expect(&f, 1, SERIAL_QUIET, 0);
 }
 
-Test(virtio_serial, console_hears_of_its_size)
+TEST_BOTH(virtio_serial, console_hears_of_its_size)
 {
 	struct virtio_serial_port *c = serial_add(&f, CONSOLE, "c", NULL);
 	uint16_t size[2];
@@ -275,7 +314,7 @@ Test(virtio_serial, console_hears_of_its_size)
 	serial_expect(&f, 0, SERIAL_QUIET, 0);
 }
 
-Test(virtio_serial, size_is_told_in_the_order_that_an_old_driver_reads)
+TEST_BOTH(virtio_serial, size_is_told_in_the_order_that_an_old_driver_reads)
 {
 	struct virtio_serial_port *c;
 	uint16_t size[2];
@@ -294,7 +333,7 @@ Test(virtio_serial, size_is_told_in_the_order_that_an_old_driver_reads)
 
 /* ---- bytes ---- */
 
-Test(virtio_serial, bytes_go_both_ways)
+TEST_BOTH(virtio_serial, bytes_go_both_ways)
 {
 	struct virtio_serial_port *a = serial_add(&f, SERIAL, "a", "chardev=ring");
 
@@ -312,7 +351,7 @@ Test(virtio_serial, bytes_go_both_ways)
 	expect_input(1, "again");
 }
 
-Test(virtio_serial, input_waits_for_buffers)
+TEST_BOTH(virtio_serial, input_waits_for_buffers)
 {
 	struct virtio_serial_port *a = serial_add(&f, SERIAL, "a", "chardev=ring");
 
@@ -328,7 +367,7 @@ Test(virtio_serial, input_waits_for_buffers)
 	expect_input(1, "89");
 }
 
-Test(virtio_serial, input_waits_until_a_program_has_the_port_open)
+TEST_BOTH(virtio_serial, input_waits_until_a_program_has_the_port_open)
 {
 	struct virtio_serial_port *a = serial_add(&f, SERIAL, "a", "chardev=ring");
 
@@ -379,7 +418,7 @@ static void read_blocks(int client, unsigned count)
 	cr_assert_lt(recv(client, data, sizeof(data), MSG_DONTWAIT), 0);
 }
 
-Test(virtio_serial, output_waits_in_guest_memory_until_the_host_reads)
+TEST_BOTH(virtio_serial, output_waits_in_guest_memory_until_the_host_reads)
 {
 	struct virtio_serial_port *a = add_socket("a");
 	unsigned n;
@@ -396,7 +435,7 @@ Test(virtio_serial, output_waits_in_guest_memory_until_the_host_reads)
 	close(client);
 }
 
-Test(virtio_serial, stalled_port_does_not_stall_others)
+TEST_BOTH(virtio_serial, stalled_port_does_not_stall_others)
 {
 	struct virtio_serial_port *b;
 	int client;
@@ -417,7 +456,7 @@ Test(virtio_serial, stalled_port_does_not_stall_others)
 	close(client);
 }
 
-Test(virtio_serial, client_that_leaves_frees_the_guest)
+TEST_BOTH(virtio_serial, client_that_leaves_frees_the_guest)
 {
 	int client;
 
@@ -432,7 +471,7 @@ Test(virtio_serial, client_that_leaves_frees_the_guest)
 	cr_assert(serial_sent(&f, 1));
 }
 
-Test(virtio_serial, removal_returns_what_the_guest_has_queued)
+TEST_BOTH(virtio_serial, removal_returns_what_the_guest_has_queued)
 {
 	struct virtio_serial_port *a = add_socket("a");
 	int client;
@@ -478,7 +517,7 @@ Test(virtio_serial, buffers_that_the_driver_took_back_with_a_port_are_not_filled
 
 /* ---- the plain console ---- */
 
-Test(virtio_serial, driver_without_multiport_has_the_console)
+TEST_BOTH(virtio_serial, driver_without_multiport_has_the_console)
 {
 	struct virtio_serial_port *c = serial_add(&f, CONSOLE, "c", "chardev=ring");
 
@@ -495,7 +534,7 @@ Test(virtio_serial, driver_without_multiport_has_the_console)
 	cr_assert_eq(config().cols, 100u);
 }
 
-Test(virtio_serial, controller_of_one_port_is_the_plain_console)
+TEST_BOTH(virtio_serial, controller_of_one_port_is_the_plain_console)
 {
 	struct virtio_serial_port *c;
 
@@ -511,7 +550,7 @@ Test(virtio_serial, controller_of_one_port_is_the_plain_console)
 	expect_output(c, "up");
 }
 
-Test(virtio_serial, emergency_write_needs_no_driver)
+TEST_BOTH(virtio_serial, emergency_write_needs_no_driver)
 {
 	struct virtio_serial_port *c = serial_add(&f, CONSOLE, "c", "chardev=ring");
 	const uint32_t word = 0xffffff00 | 'o';
@@ -527,7 +566,7 @@ Test(virtio_serial, emergency_write_needs_no_driver)
 
 /* ---- life ---- */
 
-Test(virtio_serial, reset_forgets_ports_and_drops_what_waits)
+TEST_BOTH(virtio_serial, reset_forgets_ports_and_drops_what_waits)
 {
 	struct virtio_serial_port *a = add_socket("a");
 	int client;
@@ -551,7 +590,7 @@ Test(virtio_serial, reset_forgets_ports_and_drops_what_waits)
 	close(client);
 }
 
-Test(virtio_serial, half_a_chain_goes_on_after_a_pause)
+TEST_BOTH(virtio_serial, half_a_chain_goes_on_after_a_pause)
 {
 	unsigned n;
 	int client;
@@ -569,7 +608,28 @@ Test(virtio_serial, half_a_chain_goes_on_after_a_pause)
 	close(client);
 }
 
-Test(virtio_serial, half_a_chain_goes_on_in_another_instance)
+TEST_BOTH(virtio_serial, reset_of_a_queue_gives_back_what_is_being_sent)
+{
+	struct virtio_serial_port *a = add_socket("a");
+	int client;
+
+	f.driver.always |= UINT64_C(1) << VIRTIO_F_RING_RESET;
+	serial_start_ready(&f, 8);
+	client = dial();
+	serial_open(&f, 1);
+	fill(1);
+	virtio_queue_reset(&f.serial->vd, virtio_serial_tx(1));
+	fake_env_settle(&f.fake);
+	cr_assert_not(virtio_queue_resetting(&f.serial->vd, virtio_serial_tx(1)));
+	cr_assert_null(a->tx);
+	close(client);
+	fake_env_settle(&f.fake);
+	virtio_driver_queue(&f.driver, virtio_serial_tx(1), 0);
+	serial_send(&f, 1, "anew", 4);
+	cr_assert(serial_sent(&f, 1));
+}
+
+TEST_BOTH(virtio_serial, half_a_chain_goes_on_in_another_instance)
 {
 	struct virtio_serial_port *a = add_socket("a");
 	static uint8_t data[65536];
@@ -596,7 +656,7 @@ Test(virtio_serial, half_a_chain_goes_on_in_another_instance)
 	expect_input(1, "moved");
 }
 
-Test(virtio_serial, what_was_not_said_yet_is_said_by_another_instance)
+TEST_BOTH(virtio_serial, what_was_not_said_yet_is_said_by_another_instance)
 {
 	struct virtio_serial_port *a;
 
@@ -608,7 +668,7 @@ Test(virtio_serial, what_was_not_said_yet_is_said_by_another_instance)
 	serial_expect(&f, 1, SERIAL_QUIET, 0);
 }
 
-Test(virtio_serial, guest_hears_that_the_other_instance_has_no_client)
+TEST_BOTH(virtio_serial, guest_hears_that_the_other_instance_has_no_client)
 {
 	struct virtio_serial_port *a = serial_add(&f, SERIAL, "a", "chardev=ring");
 	char options[128];
@@ -644,7 +704,7 @@ static void expect_report(struct virtio_serial_port *port, const char *action, c
 	free(json);
 }
 
-Test(virtio_serial, ring_is_read_and_written_by_actions)
+TEST_BOTH(virtio_serial, ring_is_read_and_written_by_actions)
 {
 	struct virtio_serial_port *a = serial_add(&f, SERIAL, "a", "chardev=ring:size=8");
 	struct vmm_error err;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Virtio 1.2: 3.1 (initialization), 2.7 (split rings), 4.1 (PCI). */
+/* Virtio 1.2: 3.1 (initialization), 4.1 (PCI), 4.2 (MMIO). */
+#include <linux/virtio_mmio.h>
 #include <linux/virtio_pci.h>
 
 #include "virtio.h"
@@ -15,6 +16,21 @@ static uint64_t structure(unsigned devfn, unsigned cap)
 
 	map_device(address, length);
 	return address;
+}
+
+static bool find_window(struct vdev *d, unsigned virtio_id)
+{
+	for (unsigned slot = 0; slot < MMIO_SLOTS; slot++) {
+		uint64_t window = MMIO_WINDOWS + slot * MMIO_WINDOW_SIZE;
+
+		if (read32(window + VIRTIO_MMIO_MAGIC_VALUE) != 0x74726976 ||
+		    read32(window + VIRTIO_MMIO_DEVICE_ID) != virtio_id)
+			continue;
+		d->window = window;
+		d->device = window + VIRTIO_MMIO_CONFIG;
+		return read32(window + VIRTIO_MMIO_VERSION) == 2;
+	}
+	return false;
 }
 
 bool vdev_locate(struct vdev *d)
@@ -42,8 +58,11 @@ bool vdev_locate(struct vdev *d)
 
 bool vdev_find(struct vdev *d, unsigned virtio_id)
 {
-	int devfn = pci_find(VIRTIO_VENDOR, (uint16_t)(VIRTIO_DEVICE + virtio_id), 0);
+	int devfn;
 
+	if (option_is("transport", "mmio"))
+		return find_window(d, virtio_id);
+	devfn = pci_find(VIRTIO_VENDOR, (uint16_t)(VIRTIO_DEVICE + virtio_id), 0);
 	if (devfn < 0)
 		return false;
 	d->devfn = (unsigned)devfn;
@@ -53,12 +72,16 @@ bool vdev_find(struct vdev *d, unsigned virtio_id)
 
 uint8_t vdev_status(const struct vdev *d)
 {
-	return read8(COMMON(d, device_status));
+	return d->window ? (uint8_t)read32(d->window + VIRTIO_MMIO_STATUS)
+			 : read8(COMMON(d, device_status));
 }
 
 void vdev_set_status(const struct vdev *d, uint8_t status)
 {
-	write8(COMMON(d, device_status), status);
+	if (d->window)
+		write32(d->window + VIRTIO_MMIO_STATUS, status);
+	else
+		write8(COMMON(d, device_status), status);
 }
 
 bool vdev_reset(const struct vdev *d)
@@ -67,14 +90,30 @@ bool vdev_reset(const struct vdev *d)
 	return wait_until(vdev_status(d) == 0);
 }
 
+static uint32_t offered_word(const struct vdev *d, unsigned word)
+{
+	if (d->window) {
+		write32(d->window + VIRTIO_MMIO_DEVICE_FEATURES_SEL, word);
+		return read32(d->window + VIRTIO_MMIO_DEVICE_FEATURES);
+	}
+	write32(COMMON(d, device_feature_select), word);
+	return read32(COMMON(d, device_feature));
+}
+
 uint64_t vdev_offered(const struct vdev *d)
 {
-	uint64_t features;
+	return offered_word(d, 0) | (uint64_t)offered_word(d, 1) << 32;
+}
 
-	write32(COMMON(d, device_feature_select), 1);
-	features = (uint64_t)read32(COMMON(d, device_feature)) << 32;
-	write32(COMMON(d, device_feature_select), 0);
-	return features | read32(COMMON(d, device_feature));
+static void accept_word(const struct vdev *d, unsigned word, uint32_t features)
+{
+	if (d->window) {
+		write32(d->window + VIRTIO_MMIO_DRIVER_FEATURES_SEL, word);
+		write32(d->window + VIRTIO_MMIO_DRIVER_FEATURES, features);
+		return;
+	}
+	write32(COMMON(d, guest_feature_select), word);
+	write32(COMMON(d, guest_feature), features);
 }
 
 bool vdev_negotiate(struct vdev *d, uint64_t wanted)
@@ -85,11 +124,11 @@ bool vdev_negotiate(struct vdev *d, uint64_t wanted)
 		return false;
 	vdev_set_status(d, VIRTIO_CONFIG_S_ACKNOWLEDGE);
 	vdev_set_status(d, driver);
+	if (option_is("ring", "packed"))
+		wanted |= F_RING_PACKED;
 	d->features = vdev_offered(d) & wanted;
-	write32(COMMON(d, guest_feature_select), 0);
-	write32(COMMON(d, guest_feature), (uint32_t)d->features);
-	write32(COMMON(d, guest_feature_select), 1);
-	write32(COMMON(d, guest_feature), (uint32_t)(d->features >> 32));
+	accept_word(d, 0, (uint32_t)d->features);
+	accept_word(d, 1, (uint32_t)(d->features >> 32));
 	vdev_set_status(d, driver | VIRTIO_CONFIG_S_FEATURES_OK);
 	return vdev_status(d) & VIRTIO_CONFIG_S_FEATURES_OK;
 }
@@ -102,11 +141,19 @@ bool vdev_driver_ok(const struct vdev *d)
 
 uint16_t vdev_queue_count(const struct vdev *d)
 {
-	return read16(COMMON(d, num_queues));
+	uint16_t n = 0;
+
+	if (!d->window)
+		return read16(COMMON(d, num_queues));
+	while (vdev_queue_size(d, n))
+		n++;
+	return n;
 }
 
 bool vdev_config_vector(const struct vdev *d, uint16_t vector)
 {
+	if (d->window)
+		return vector == NO_VECTOR;
 	write16(COMMON(d, msix_config), vector);
 	return read16(COMMON(d, msix_config)) == vector;
 }
@@ -123,115 +170,94 @@ uint16_t vdev_config16(const struct vdev *d, unsigned offset)
 
 uint8_t vdev_isr(const struct vdev *d)
 {
-	return read8(d->isr);
+	uint32_t isr;
+
+	if (!d->window)
+		return read8(d->isr);
+	isr = read32(d->window + VIRTIO_MMIO_INTERRUPT_STATUS);
+	write32(d->window + VIRTIO_MMIO_INTERRUPT_ACK, isr);
+	return (uint8_t)isr;
 }
 
 /* ---- queues ---- */
 
-/* 64-bit fields are written as two halves, as 4.1.3.1 wants it. */
+/* Newer than some headers. */
+#define PCI_QUEUE_RESET  58u
+#define MMIO_QUEUE_RESET 0x0c0u
+
+static void select_queue(const struct vdev *d, uint16_t index)
+{
+	if (d->window)
+		write32(d->window + VIRTIO_MMIO_QUEUE_SEL, index);
+	else
+		write16(COMMON(d, queue_select), index);
+}
+
+uint16_t vdev_queue_size(const struct vdev *d, uint16_t index)
+{
+	select_queue(d, index);
+	return d->window ? (uint16_t)read32(d->window + VIRTIO_MMIO_QUEUE_NUM_MAX)
+			 : read16(COMMON(d, queue_size));
+}
+
+/* 64-bit fields are written as two halves, as 4.1.3.1 and 4.2.2 want it. */
 static void write_address(uint64_t reg, const volatile void *p)
 {
 	write32(reg, (uint32_t)(uint64_t)p);
 	write32(reg + 4, (uint32_t)((uint64_t)p >> 32));
 }
 
-bool vqueue_enable(struct vqueue *q, struct vdev *d, uint16_t index, uint16_t vector)
+static void ring_parts(struct vqueue *q, volatile void *parts[3])
 {
-	uint16_t max;
+	parts[0] = q->packed ? (void *)q->ring.desc : (void *)q->split.desc;
+	parts[1] = q->packed ? (void *)&q->ring.driver_event : (void *)&q->split.avail;
+	parts[2] = q->packed ? (void *)&q->ring.device_event : (void *)&q->split.used;
+}
 
-	memset(q, 0, sizeof(*q));
-	q->dev = d;
-	q->index = index;
-	write16(COMMON(d, queue_select), index);
-	max = read16(COMMON(d, queue_size));
-	if (!max)
-		return false;
-	q->size = max < QUEUE_MAX ? max : QUEUE_MAX;
+static bool enable_mmio(struct vqueue *q)
+{
+	uint64_t window = q->dev->window;
+	volatile void *parts[3];
+
+	ring_parts(q, parts);
+	write32(window + VIRTIO_MMIO_QUEUE_NUM, q->size);
+	write_address(window + VIRTIO_MMIO_QUEUE_DESC_LOW, parts[0]);
+	write_address(window + VIRTIO_MMIO_QUEUE_AVAIL_LOW, parts[1]);
+	write_address(window + VIRTIO_MMIO_QUEUE_USED_LOW, parts[2]);
+	write32(window + VIRTIO_MMIO_QUEUE_READY, 1);
+	return read32(window + VIRTIO_MMIO_QUEUE_READY) == 1;
+}
+
+bool vdev_enable_queue(struct vqueue *q, uint16_t vector)
+{
+	struct vdev *d = q->dev;
+	volatile void *parts[3];
+
+	select_queue(d, q->index);
+	if (d->window)
+		return vector == NO_VECTOR && enable_mmio(q);
+	ring_parts(q, parts);
 	write16(COMMON(d, queue_size), q->size);
 	write16(COMMON(d, queue_msix_vector), vector);
 	if (read16(COMMON(d, queue_msix_vector)) != vector)
 		return false;
-	write_address(COMMON(d, queue_desc_lo), q->desc);
-	write_address(COMMON(d, queue_avail_lo), &q->avail);
-	write_address(COMMON(d, queue_used_lo), &q->used);
+	write_address(COMMON(d, queue_desc_lo), parts[0]);
+	write_address(COMMON(d, queue_avail_lo), parts[1]);
+	write_address(COMMON(d, queue_used_lo), parts[2]);
 	q->doorbell =
 		d->notify + (uint64_t)read16(COMMON(d, queue_notify_off)) * d->notify_multiplier;
 	write16(COMMON(d, queue_enable), 1);
 	return read16(COMMON(d, queue_enable)) == 1;
 }
 
-static void publish(struct vqueue *q, uint16_t head)
+bool vdev_reset_queue(struct vdev *d, uint16_t index)
 {
-	q->avail.ring[q->next_avail % q->size] = head;
-	barrier(); /* x86 keeps stores in order */
-	*(volatile uint16_t *)&q->avail.idx = ++q->next_avail;
-}
-
-/* Fill a table with the segments, chained by `next` as next(i) says. */
-static struct vring_desc descriptor(const struct segment *seg, bool write, bool last, uint16_t next)
-{
-	return (struct vring_desc){
-		.addr = (uint64_t)seg->data,
-		.len = seg->len,
-		.flags = (uint16_t)((write ? VRING_DESC_F_WRITE : 0) |
-				    (last ? 0 : VRING_DESC_F_NEXT)),
-		.next = last ? 0 : next,
-	};
-}
-
-uint16_t vqueue_add(struct vqueue *q, const struct segment *segs, unsigned out, unsigned in)
-{
-	uint16_t head = q->next_desc;
-
-	for (unsigned i = 0; i < out + in; i++) {
-		uint16_t at = q->next_desc;
-
-		q->next_desc = (uint16_t)((at + 1) % q->size);
-		q->desc[at] = descriptor(&segs[i], i >= out, i + 1 == out + in, q->next_desc);
+	select_queue(d, index);
+	if (d->window) {
+		write32(d->window + MMIO_QUEUE_RESET, 1);
+		return wait_until(!read32(d->window + MMIO_QUEUE_RESET)) &&
+		       !read32(d->window + VIRTIO_MMIO_QUEUE_READY);
 	}
-	publish(q, head);
-	return head;
-}
-
-uint16_t vqueue_add_indirect(struct vqueue *q, struct vring_desc *table, const struct segment *segs,
-			     unsigned out, unsigned in)
-{
-	uint16_t head = q->next_desc;
-
-	for (unsigned i = 0; i < out + in; i++)
-		table[i] = descriptor(&segs[i], i >= out, i + 1 == out + in, (uint16_t)(i + 1));
-	q->next_desc = (uint16_t)((head + 1) % q->size);
-	q->desc[head] = (struct vring_desc){
-		.addr = (uint64_t)table,
-		.len = (uint32_t)((out + in) * sizeof(*table)),
-		.flags = VRING_DESC_F_INDIRECT,
-	};
-	publish(q, head);
-	return head;
-}
-
-void vqueue_kick(struct vqueue *q)
-{
-	/* The device may look at the ring before it sees the store, but never after the doorbell.
-	 */
-	__asm__ volatile("lock orl $0, (%%rsp)" : : : "memory");
-	write16(q->doorbell, q->index);
-}
-
-bool vqueue_poll(struct vqueue *q, uint32_t *head, uint32_t *written)
-{
-	struct vring_used_elem *e;
-
-	if (*(volatile uint16_t *)&q->used.idx == q->seen_used)
-		return false;
-	barrier();
-	e = &q->used.ring[q->seen_used++ % q->size];
-	*head = e->id;
-	*written = e->len;
-	return true;
-}
-
-bool vqueue_wait(struct vqueue *q, uint32_t *head, uint32_t *written)
-{
-	return wait_until(vqueue_poll(q, head, written));
+	write16(d->common + PCI_QUEUE_RESET, 1);
+	return wait_until(!read16(d->common + PCI_QUEUE_RESET)) && !read16(COMMON(d, queue_enable));
 }

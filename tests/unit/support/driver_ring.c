@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The driver's side of a split ring; see virtio_driver.h. */
+/* The driver's side of a ring, split ones in full; see virtio_driver.h. */
 #include "tests/unit/support/virtio_driver.h"
 
 #include <criterion/criterion.h>
@@ -107,6 +107,8 @@ uint16_t driver_ring_add(struct driver_ring *ring, const struct driver_buffer *b
 {
 	uint16_t head = ring->free_head;
 
+	if (ring->packed)
+		return driver_packed_add(ring, buffers, n);
 	for (unsigned i = 0; i < n; i++) {
 		uint16_t index = take_desc(ring);
 		bool last = i + 1 == n;
@@ -124,8 +126,11 @@ uint16_t driver_ring_add(struct driver_ring *ring, const struct driver_buffer *b
 uint16_t driver_ring_add_indirect(struct driver_ring *ring, gpa_t table,
 				  const struct driver_buffer *buffers, unsigned n)
 {
-	uint16_t head = take_desc(ring);
+	uint16_t head;
 
+	if (ring->packed)
+		return driver_packed_add_indirect(ring, table, buffers, n);
+	head = take_desc(ring);
 	for (uint16_t i = 0; i < n; i++)
 		driver_table_desc(ring->memory, table, i, buffers[i].addr.v, buffers[i].len,
 				  (buffers[i].writable ? VRING_DESC_F_WRITE : 0u) |
@@ -142,12 +147,20 @@ uint16_t driver_ring_used_idx(const struct driver_ring *ring)
 	return get16(ring, gpa_add(ring->layout.device, 2));
 }
 
+bool driver_ring_has_used(const struct driver_ring *ring)
+{
+	return ring->packed ? driver_packed_has_used(ring)
+			    : driver_ring_used_idx(ring) != ring->used_seen;
+}
+
 bool driver_ring_used(struct driver_ring *ring, uint32_t *id, uint32_t *len)
 {
 	struct vring_used_elem e;
 	uint16_t last;
 
-	if (driver_ring_used_idx(ring) == ring->used_seen)
+	if (ring->packed)
+		return driver_packed_used(ring, id, len);
+	if (!driver_ring_has_used(ring))
 		return false;
 	driver_read(ring->memory,
 		    gpa_add(ring->layout.device,
@@ -187,4 +200,42 @@ uint16_t driver_ring_used_flags(const struct driver_ring *ring)
 uint16_t driver_ring_avail_event(const struct driver_ring *ring)
 {
 	return get16(ring, gpa_add(ring->layout.device, 4 + UINT64_C(8) * ring->layout.size));
+}
+
+/* ---- of either format ---- */
+
+void driver_ring_break(struct driver_ring *ring)
+{
+	if (ring->packed)
+		driver_packed_desc(ring, 0, 16, 0, ring->layout.size);
+	else
+		driver_ring_set_avail(ring, (uint16_t)(ring->avail_idx + 1000));
+}
+
+void driver_ring_interrupts(struct driver_ring *ring, bool on)
+{
+	if (ring->packed)
+		driver_packed_set_event(ring, 0, false,
+					on ? VRING_PACKED_EVENT_FLAG_ENABLE
+					   : VRING_PACKED_EVENT_FLAG_DISABLE);
+	else
+		driver_ring_set_avail_flags(ring, on ? 0 : VRING_AVAIL_F_NO_INTERRUPT);
+}
+
+void driver_ring_interrupt_after(struct driver_ring *ring, uint16_t n)
+{
+	if (ring->packed)
+		driver_packed_interrupt_after(ring, n);
+	else
+		driver_ring_set_used_event(ring, (uint16_t)(ring->used_seen + n));
+}
+
+bool driver_ring_wants_doorbell(const struct driver_ring *ring)
+{
+	if (ring->packed)
+		return driver_packed_wants_doorbell(ring);
+	if (ring->event_idx)
+		return vring_need_event(driver_ring_avail_event(ring), ring->avail_idx,
+					(uint16_t)(ring->avail_idx - 1));
+	return !(driver_ring_used_flags(ring) & VRING_USED_F_NO_NOTIFY);
 }

@@ -148,7 +148,7 @@ static void fake_apic_watch(struct apic_sink *sink, unsigned pin,
 
 /* Doorbells. */
 
-static int fake_doorbell_attach(struct doorbell_sink *sink, uint64_t addr, unsigned size, int fd)
+static int fake_doorbell_attach(struct doorbell_sink *sink, const struct doorbell *doorbell)
 {
 	struct fake_doorbells *d = container_of(sink, struct fake_doorbells, sink);
 
@@ -156,18 +156,23 @@ static int fake_doorbell_attach(struct doorbell_sink *sink, uint64_t addr, unsig
 		return d->attach_error;
 	if (d->count == FAKE_DOORBELLS)
 		return -ENOSPC;
-	d->attached[d->count++] = (struct fake_doorbell){addr, size, fd};
+	cr_assert(!doorbell->match || doorbell->size, "a value without a width");
+	d->attached[d->count++] = *doorbell;
 	return 0;
 }
 
-static void fake_doorbell_detach(struct doorbell_sink *sink, uint64_t addr, unsigned size, int fd)
+static bool same_doorbell(const struct doorbell *a, const struct doorbell *b)
+{
+	return a->addr == b->addr && a->size == b->size && a->match == b->match &&
+	       a->value == b->value && a->fd == b->fd;
+}
+
+static void fake_doorbell_detach(struct doorbell_sink *sink, const struct doorbell *doorbell)
 {
 	struct fake_doorbells *d = container_of(sink, struct fake_doorbells, sink);
 
 	for (unsigned i = 0; i < d->count; i++) {
-		const struct fake_doorbell *a = &d->attached[i];
-
-		if (a->addr == addr && a->size == size && a->fd == fd) {
+		if (same_doorbell(&d->attached[i], doorbell)) {
 			d->attached[i] = d->attached[--d->count];
 			return;
 		}
@@ -175,17 +180,25 @@ static void fake_doorbell_detach(struct doorbell_sink *sink, uint64_t addr, unsi
 	cr_assert_fail("a doorbell that is not attached was detached");
 }
 
-bool fake_doorbell_ring(struct fake_env *fake, uint64_t addr)
+bool fake_doorbell_write(struct fake_env *fake, uint64_t addr, unsigned size, uint64_t value)
 {
 	const uint64_t one = 1;
 
 	for (unsigned i = 0; i < fake->doorbells.count; i++) {
-		if (fake->doorbells.attached[i].addr != addr)
+		const struct doorbell *d = &fake->doorbells.attached[i];
+
+		if (d->addr != addr || (d->size && d->size != size) ||
+		    (d->match && d->value != value))
 			continue;
-		cr_assert_eq(write(fake->doorbells.attached[i].fd, &one, sizeof(one)), 8);
+		cr_assert_eq(write(d->fd, &one, sizeof(one)), 8);
 		return true;
 	}
 	return false;
+}
+
+bool fake_doorbell_ring(struct fake_env *fake, uint64_t addr)
+{
+	return fake_doorbell_write(fake, addr, 2, 0);
 }
 
 /* Events and log lines. */

@@ -66,17 +66,11 @@ struct fake_apic {
 	struct apic_message watched[FAKE_APIC_PINS]; /* address 0: none */
 };
 
-struct fake_doorbell {
-	uint64_t addr;
-	unsigned size;
-	int fd;
-};
-
 struct fake_doorbells {
 	struct doorbell_sink sink;
 	int attach_error; /* what attach returns; default 0 */
 	unsigned count;
-	struct fake_doorbell attached[FAKE_DOORBELLS];
+	struct doorbell attached[FAKE_DOORBELLS];
 };
 
 struct fake_env {
@@ -133,6 +127,8 @@ void fake_env_remove(struct device *dev);
 unsigned fake_msi_count(struct fake_env *fake, uint32_t data);
 
 /* As the guest's write to a doorbell: signal what is attached there. False: nothing is. */
+bool fake_doorbell_write(struct fake_env *fake, uint64_t addr, unsigned size, uint64_t value);
+/* The same, of a width and value that any doorbell takes that asks for none. */
 bool fake_doorbell_ring(struct fake_env *fake, uint64_t addr);
 
 /* Accesses as a vCPU makes them; unclaimed reads give all ones. */

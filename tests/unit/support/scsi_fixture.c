@@ -127,7 +127,7 @@ struct scsi_answer scsi_answer_at(struct scsi_fixture *f, gpa_t at)
 	a.sense_len = head.sense_len;
 	if (!a.sense_len)
 		return a;
-	if (a.sense[0] >= 0x72) {
+	if ((a.sense[0] & 0x7f) >= 0x72) {
 		a.key = a.sense[1];
 		a.asc = a.sense[2];
 		a.ascq = a.sense[3];

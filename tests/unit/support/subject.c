@@ -67,7 +67,7 @@ struct device *subject_driven(const struct subject *s)
 
 const char *subject_options(const struct device_class *cls)
 {
-	static char options[128];
+	static char options[256];
 	const char *in = needs_of(cls).options;
 	char *out = options;
 
@@ -81,28 +81,57 @@ const char *subject_options(const struct device_class *cls)
 	return options;
 }
 
+static int attach(struct subject *s, struct virtio_device *vd, struct vmm_error *err)
+{
+	if (s->pci || s->mmio)
+		return 0;
+	if (vd->options.transport == VIRTIO_TRANSPORT_MMIO)
+		return virtio_mmio_create(&s->mmio, vd, SUBJECT_WINDOW, &s->fake.irq[5].line, err);
+	return virtio_pci_create(&s->pci, vd, -1, err);
+}
+
+/* A driver that knows nothing yet. */
 static void connect_driver(struct subject *s)
 {
+	struct device *driven = subject_driven(s);
+	struct virtio_device *vd;
 	struct vmm_error err = {0};
 
-	if (!subject_driven(s))
+	if (!driven)
 		return;
-	if (!s->pci)
-		cr_assert_eq(virtio_pci_create(&s->pci, virtio_device(subject_driven(s)), -1, &err),
-			     0, "%s: %s", s->cls->name, err.message);
-	virtio_driver_init_pci(&s->driver, &s->fake, virtio_device(subject_driven(s)),
-			       virtio_pci_devfn(s->pci), SUBJECT_HEAP);
+	vd = virtio_device(driven);
+	cr_assert_eq(attach(s, vd, &err), 0, "%s: %s", s->cls->name, err.message);
+	if (s->mmio)
+		virtio_driver_init_mmio(&s->driver, &s->fake, vd, SUBJECT_WINDOW, SUBJECT_HEAP);
+	else
+		virtio_driver_init_pci(&s->driver, &s->fake, vd, virtio_pci_devfn(s->pci),
+				       SUBJECT_HEAP);
 }
 
 static void disconnect_driver(struct subject *s)
 {
 	virtio_pci_destroy(s->pci);
 	s->pci = NULL;
+	virtio_mmio_destroy(s->mmio);
+	s->mmio = NULL;
+}
+
+/* With the variant's options, where they are for it. */
+static struct device *create(struct subject *s, const struct device_class *cls)
+{
+	const char *needed = subject_options(cls);
+	char options[512];
+
+	snprintf(options, sizeof(options), "%s", needed);
+	if (cls->kind == DEVICE_VIRTIO && s->variant)
+		snprintf(options, sizeof(options), "%s%s%s", needed, *needed ? "," : "",
+			 s->variant);
+	return fake_env_device(&s->fake, cls, options);
 }
 
 void subject_create(struct subject *s)
 {
-	s->dev = fake_env_device(&s->fake, s->cls, subject_options(s->cls));
+	s->dev = create(s, s->cls);
 	if (subject_is_virtio(s))
 		connect_driver(s);
 }
@@ -123,7 +152,7 @@ static void create_parent(struct subject *s)
 	if (s->cls->kind != DEVICE_CHILD)
 		return;
 	cr_assert(cls, "%s: which parent?", s->cls->name);
-	s->parent = fake_env_device(&s->fake, cls, subject_options(cls));
+	s->parent = create(s, cls);
 	connect_driver(s);
 }
 
@@ -136,21 +165,42 @@ static void destroy_parent(struct subject *s)
 	fake_env_remove(s->parent);
 }
 
+static void with_subject(const struct device_class *cls, const char *variant,
+			 void (*fn)(struct subject *s))
+{
+	struct subject *s = calloc(1, sizeof(*s));
+
+	cr_assert(s);
+	s->cls = cls;
+	s->variant = variant;
+	fake_env_init(&s->fake, SUBJECT_RAM);
+	create_parent(s);
+	subject_create(s);
+	fn(s);
+	subject_destroy(s);
+	destroy_parent(s);
+	fake_env_fini(&s->fake);
+	free(s);
+}
+
 void subject_of_each_class(void (*fn)(struct subject *s))
 {
-	for (unsigned i = 0; device_classes[i]; i++) {
-		struct subject *s = calloc(1, sizeof(*s));
+	static const char *const variants[] = {
+		"packed=off",
+		"packed=on",
+		"transport=mmio,packed=off",
+		"transport=mmio,notification-data=on",
+	};
 
-		cr_assert(s);
-		s->cls = device_classes[i];
-		fake_env_init(&s->fake, SUBJECT_RAM);
-		create_parent(s);
-		subject_create(s);
-		fn(s);
-		subject_destroy(s);
-		destroy_parent(s);
-		fake_env_fini(&s->fake);
-		free(s);
+	for (unsigned i = 0; device_classes[i]; i++) {
+		const struct device_class *cls = device_classes[i];
+
+		if (cls->kind == DEVICE_PLATFORM) {
+			with_subject(cls, NULL, fn);
+			continue;
+		}
+		for (size_t k = 0; k < ARRAY_SIZE(variants); k++)
+			with_subject(cls, variants[k], fn);
 	}
 }
 

@@ -8,23 +8,30 @@
 
 #include "tests/unit/support/virtio_driver.h"
 
-#define SUBJECT_RAM  (64 * MIB)
-#define SUBJECT_HEAP gpa(MIB) /* where the driver's rings begin */
+#define SUBJECT_RAM    (64 * MIB)
+#define SUBJECT_HEAP   gpa(MIB)             /* where the driver's rings begin */
+#define SUBJECT_WINDOW UINT64_C(0xfeb00000) /* of a device with transport=mmio */
 
 struct subject {
 	struct fake_env fake;
 	const struct device_class *cls;
 	struct device *dev;
-	struct device *parent;       /* of a child */
-	struct virtio_pci *pci;      /* of the device or of its parent, whichever is virtio */
-	struct virtio_driver driver; /* the same */
+	struct device *parent; /* of a child */
+	/* Of the device or of its parent, whichever is virtio: */
+	const char *variant; /* options */
+	struct virtio_pci *pci;
+	struct virtio_mmio *mmio;
+	struct virtio_driver driver;
 };
 
 /* .init and .fini of a suite: the disk image that classes with a path get. */
 void subject_setup(void);
 void subject_teardown(void);
 
-/* Run fn on an instance of each class. */
+/*
+ * Run fn on an instance of each class, of virtio devices with each transport and ring format.
+ * Drivers take all features that are offered.
+ */
 void subject_of_each_class(void (*fn)(struct subject *s));
 
 /* Destroy the device (not its parent) / make it again. */

@@ -16,6 +16,12 @@ void toy_setup(void)
 	virtio_driver_init(&driver, &fake, vd, gpa(MIB));
 }
 
+void toy_setup_packed(void)
+{
+	toy_setup();
+	driver.always = UINT64_C(1) << VIRTIO_F_RING_PACKED;
+}
+
 void toy_teardown(void)
 {
 	if (toy->held)
@@ -34,6 +40,6 @@ void add_echo(unsigned queue)
 
 void break_queue(unsigned queue)
 {
-	driver_ring_set_avail(&driver.rings[queue], 1000);
+	driver_ring_break(&driver.rings[queue]);
 	virtio_driver_kick(&driver, queue);
 }

@@ -23,6 +23,7 @@ extern struct virtio_driver driver;
 
 /* .init and .fini of a suite. */
 void toy_setup(void);
+void toy_setup_packed(void);
 void toy_teardown(void);
 
 /* Offer a chain of 16 bytes to be copied. */

@@ -42,6 +42,21 @@ static void direct_setup_queue(struct virtio_driver *d, unsigned queue,
 	virtio_queue_enable(d->vd, queue);
 }
 
+static void direct_reset_queue(struct virtio_driver *d, unsigned queue)
+{
+	virtio_queue_reset(d->vd, queue);
+}
+
+static bool direct_queue_resetting(struct virtio_driver *d, unsigned queue)
+{
+	return virtio_queue_resetting(d->vd, queue);
+}
+
+static bool direct_queue_enabled(struct virtio_driver *d, unsigned queue)
+{
+	return virtio_queue_enabled(d->vd, queue);
+}
+
 static void direct_ring(struct virtio_driver *d, unsigned queue)
 {
 	virtio_queue_ring(d->vd, queue);
@@ -65,6 +80,9 @@ static const struct virtio_driver_ops direct_ops = {
 	.set_features = direct_set_features,
 	.queue_size = direct_queue_size,
 	.setup_queue = direct_setup_queue,
+	.reset_queue = direct_reset_queue,
+	.queue_resetting = direct_queue_resetting,
+	.queue_enabled = direct_queue_enabled,
 	.ring = direct_ring,
 	.read_config = direct_read_config,
 	.write_config = direct_write_config,
@@ -91,10 +109,16 @@ static void count_reset(struct virtio_transport *t)
 	from_transport(t)->resets++;
 }
 
+static void count_queue_reset(struct virtio_transport *t, unsigned queue UNUSED)
+{
+	from_transport(t)->queue_resets++;
+}
+
 static const struct virtio_transport_ops count_ops = {
 	.notify_queue = count_queue,
 	.notify_config = count_config,
 	.reset = count_reset,
+	.reset_queue = count_queue_reset,
 };
 
 void virtio_driver_init(struct virtio_driver *d, struct fake_env *fake, struct virtio_device *vd,
@@ -170,6 +194,27 @@ static void pci_setup_queue(struct virtio_driver *d, unsigned queue, const struc
 	reg_write(d, VIRTIO_PCI_COMMON_Q_ENABLE, 2, 1);
 }
 
+/* The two fields that are newer than some headers (4.1.4.3). */
+#define COMMON_Q_RESET 58
+
+static void pci_reset_queue(struct virtio_driver *d, unsigned queue)
+{
+	reg_write(d, VIRTIO_PCI_COMMON_Q_SELECT, 2, queue);
+	reg_write(d, COMMON_Q_RESET, 2, 1);
+}
+
+static bool pci_queue_resetting(struct virtio_driver *d, unsigned queue)
+{
+	reg_write(d, VIRTIO_PCI_COMMON_Q_SELECT, 2, queue);
+	return reg_read(d, COMMON_Q_RESET, 2);
+}
+
+static bool pci_queue_enabled(struct virtio_driver *d, unsigned queue)
+{
+	reg_write(d, VIRTIO_PCI_COMMON_Q_SELECT, 2, queue);
+	return reg_read(d, VIRTIO_PCI_COMMON_Q_ENABLE, 2);
+}
+
 static void pci_ring(struct virtio_driver *d, unsigned queue)
 {
 	uint64_t address;
@@ -201,6 +246,9 @@ static const struct virtio_driver_ops pci_ops = {
 	.set_features = pci_set_features,
 	.queue_size = pci_queue_size,
 	.setup_queue = pci_setup_queue,
+	.reset_queue = pci_reset_queue,
+	.queue_resetting = pci_queue_resetting,
+	.queue_enabled = pci_queue_enabled,
 	.ring = pci_ring,
 	.read_config = pci_read_config,
 	.write_config = pci_write_config,
@@ -277,7 +325,7 @@ bool virtio_driver_negotiate(struct virtio_driver *d, uint64_t features)
 {
 	uint8_t status = VIRTIO_CONFIG_S_ACKNOWLEDGE;
 
-	d->features = features | UINT64_C(1) << VIRTIO_F_VERSION_1;
+	d->features = features | d->always | UINT64_C(1) << VIRTIO_F_VERSION_1;
 	d->ops->set_status(d, status);
 	d->ops->set_status(d, status |= VIRTIO_CONFIG_S_DRIVER);
 	d->ops->set_features(d, d->features);
@@ -288,10 +336,16 @@ bool virtio_driver_negotiate(struct virtio_driver *d, uint64_t features)
 void virtio_driver_queue(struct virtio_driver *d, unsigned queue, uint16_t size)
 {
 	struct driver_ring *ring = &d->rings[queue];
+	gpa_t at;
 
 	cr_assert(queue < DRIVER_QUEUES);
 	size = size ? size : d->ops->queue_size(d, queue);
-	driver_ring_init(ring, d->memory, virtio_driver_alloc(d, driver_ring_bytes(size)), size);
+	at = virtio_driver_alloc(d, driver_ring_bytes(size));
+	if (d->features >> VIRTIO_F_RING_PACKED & 1)
+		driver_ring_init_packed(ring, d->memory, at, size);
+	else
+		driver_ring_init(ring, d->memory, at, size);
+	ring->event_idx = d->features >> VIRTIO_RING_F_EVENT_IDX & 1;
 	d->ops->setup_queue(d, queue, &ring->layout);
 }
 

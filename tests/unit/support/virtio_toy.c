@@ -82,6 +82,17 @@ static void drain(struct virtio_device *vd)
 		virtio_drained(vd);
 }
 
+static void drain_queue(struct virtio_device *vd, unsigned queue)
+{
+	struct toy *t = toy(vd);
+
+	t->queue_drains++;
+	if (!t->give_back || !t->held || t->held_queue != queue)
+		return;
+	virtio_push(vd, queue, t->held, 0);
+	t->held = NULL;
+}
+
 static void reset(struct virtio_device *vd)
 {
 	toy(vd)->resets++;
@@ -109,12 +120,18 @@ static void unrealize(struct device *dev)
 	virtio_fini(virtio_device(dev));
 }
 
+static const struct option_desc options[] = {
+	VIRTIO_OPTIONS(struct toy, vd),
+	OPTION_END,
+};
+
 const struct virtio_class toy_class = {
 	.device =
 		{
 			.name = "toy",
 			.help = "copies what it reads",
 			VIRTIO_DEVICE_FUNCTIONS,
+			.options = options,
 			.size = sizeof(struct toy),
 			.state_version = 1,
 			.realize = realize,
@@ -129,6 +146,7 @@ const struct virtio_class toy_class = {
 	.activate = activate,
 	.kick = kick,
 	.drain = drain,
+	.drain_queue = drain_queue,
 	.reset = reset,
 	.save = save,
 	.load = load,

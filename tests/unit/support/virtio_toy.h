@@ -19,9 +19,10 @@ struct toy {
 	bool hold; /* chains stay in flight until toy_release */
 	struct virtq_chain *held;
 	unsigned held_queue;
+	bool give_back; /* ... or until its queue is drained */
 	bool draining;
 	/* Counters. */
-	unsigned kicks, activations, drains, resets, chains, features_set;
+	unsigned kicks, activations, drains, queue_drains, resets, chains, features_set;
 	/* Called for each chain, before it is pushed. */
 	void (*hook)(struct toy *toy);
 	void *hook_arg;

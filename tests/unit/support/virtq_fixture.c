@@ -23,6 +23,21 @@ void virtq_setup(void)
 	driver_ring_init(&ring, memory, gpa(RING_AT), SIZE);
 }
 
+void virtq_setup_packed(void)
+{
+	virtq_setup();
+	/* Any size will do for these. */
+	driver_ring_init_packed(&ring, memory, gpa(RING_AT), SIZE - 3);
+}
+
+void virtq_new_ring(void)
+{
+	if (ring.packed)
+		driver_ring_init_packed(&ring, memory, gpa(RING_AT), ring.layout.size);
+	else
+		driver_ring_init(&ring, memory, gpa(RING_AT), ring.layout.size);
+}
+
 void virtq_teardown(void)
 {
 	virtq_destroy(vq);
@@ -31,6 +46,9 @@ void virtq_teardown(void)
 
 void enable(unsigned features)
 {
+	ring.event_idx = features & VIRTQ_EVENT_IDX;
+	if (ring.packed)
+		features |= VIRTQ_PACKED;
 	cr_assert_eq(virtq_enable(vq, &ring.layout, features), 0, "%s", virtq_error(vq));
 }
 

@@ -29,9 +29,12 @@ extern struct virtq_chain *chain; /* the last that was popped */
 
 /* .init and .fini of a suite. */
 void virtq_setup(void);
+void virtq_setup_packed(void);
 void virtq_teardown(void);
 
-/* Enable the ring; features: enum virtq_features. */
+/* The driver forgets its ring and starts anew; of the same format and size. */
+void virtq_new_ring(void);
+/* Enable the ring; features: enum virtq_features, the format apart. */
 void enable(unsigned features);
 void expect_pop(void);
 struct virtq_chain *pop(void);
