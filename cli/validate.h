@@ -16,6 +16,7 @@
  *     validate_ask.c         what a guest can ask for
  *     validate_stream.c      the outer ends of sockets: data both ways, with sums
  *     validate_network.c     a network namespace of the run's own, for what a tap needs
+ *     validate_iso.c         an image for CD-ROM drives
  *     validate_report.c      the table, failures in full, JSON, JUnit
  */
 #ifndef CLI_VALIDATE_H
@@ -162,6 +163,11 @@ const char *validate_stream_stat(struct validate_vm *vm, const char *name);
  * nothing happens, nor for an interface that is not there.
  */
 void validate_network(struct validate_vm *vm, const char *value);
+
+/* ---- validate_iso.c ---- */
+
+/* Write a CD-ROM image with a label (in capitals) and one file, FILE.TXT. 0, or -1 with errno. */
+int validate_iso(const char *path, const char *label, const char *text);
 
 /* ---- validate_sha256.c ---- */
 

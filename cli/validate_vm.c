@@ -171,6 +171,19 @@ static void make_file(struct validate_vm *vm, const char *value)
 		give_up(vm, "cannot make a file: %s", answer);
 }
 
+/* "NAME LABEL": a CD-ROM whose one file has the label in it as well. */
+static void make_iso(struct validate_vm *vm, const char *value)
+{
+	char *name = duplicate(value);
+	char *label = name + strcspn(name, " \t");
+
+	if (*label)
+		*label++ = '\0';
+	label += strspn(label, " \t");
+	if (validate_iso(format("%s/%s", vm->run->folder, name), label, format("%s\n", label)))
+		give_up(vm, "cannot make %s: %s", name, strerror(errno));
+}
+
 static char *with_number(const char *text, unsigned n)
 {
 	char *out = duplicate(""), *at;
@@ -199,6 +212,8 @@ static void prepare(struct validate_vm *vm, const struct validate_line *line)
 		make_file(vm, line->value);
 	else if (strcmp(line->key, "files") == 0)
 		repeat(vm, line->value, make_file);
+	else if (strcmp(line->key, "iso") == 0)
+		make_iso(vm, line->value);
 	else if (strcmp(line->key, "device") == 0)
 		add_device(vm, line->value);
 	else if (strcmp(line->key, "devices") == 0)

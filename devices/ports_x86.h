@@ -36,8 +36,9 @@
 /* Interrupts (GSI). */
 #define X86_IRQ_COM1 4
 #define X86_IRQ_COM2 3
-#define X86_IRQ_COM3 5 /* not 4 and 3 again: edges of two ports on one ISA line would merge */
-#define X86_IRQ_COM4 7
+/* Not 4 and 3 again: edges of two ports on one ISA line would merge. These are free here. */
+#define X86_IRQ_COM3 13
+#define X86_IRQ_COM4 1
 #define X86_IRQ_RTC  8
 #define X86_IRQ_GED  9
 
