@@ -48,8 +48,8 @@ static const struct cli_option table[] = {
 	{"jobs", 'j', "N", "VMs that run at the same time. Default: 1.", OPT_JOBS},
 	{"json", 0, "FILE", "Write the results as JSON.", OPT_JSON},
 	{"junit", 0, "FILE", "Write the results as JUnit XML.", OPT_JUNIT},
-	{"slow", 0, "N", "For hosts that emulate: divide the amounts of data by N, and multiply the\n"
-	 "time limits. Default: 1.", OPT_SLOW},
+	{"slow", 0, "N", "For hosts that emulate: divide the amounts of data by N, and allow up to\n"
+	 "four times as long. Default: 1.", OPT_SLOW},
 	{"keep", 0, "DIR", "Keep consoles, logs and images there.", OPT_KEEP},
 	{"list", 'l', NULL, "Show the drivers and their checks.", OPT_LIST},
 	{"verbose", 'v', NULL, "Debug messages in the VMM's log.", OPT_VERBOSE},

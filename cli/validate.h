@@ -158,11 +158,16 @@ const char *validate_stream_stat(struct validate_vm *vm, const char *name);
 /* ---- validate_network.c ---- */
 
 /*
- * "namespace": give this process a network of its own, with a loopback device that is up; "address
- * NAME ADDRESS PREFIX": set up an interface of it. Where the host does not allow the former,
- * nothing happens, nor for an interface that is not there.
+ * Give this process a network of its own, with a loopback device that is up; where the host does
+ * not allow that, nothing happens. Before there is a second thread.
  */
-void validate_network(struct validate_vm *vm, const char *value);
+void validate_namespace(struct validate_vm *vm);
+
+/*
+ * "NAME ADDRESS PREFIX": set up an interface of that network. One that is not there (its device is
+ * optional) is left out.
+ */
+void validate_interface(struct validate_vm *vm, const char *value);
 
 /* ---- validate_iso.c ---- */
 

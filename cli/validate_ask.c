@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -82,17 +83,21 @@ static const char *ask_truncate(struct validate_vm *vm, char **argv)
 static const char *ask_grep(struct validate_vm *vm, int argc, char **argv)
 {
 	char *path = file_of(vm, argv[1]), *text = duplicate(argv[2]);
-	FILE *in = path ? fopen(path, "re") : NULL;
-	char line[4096];
-	bool found = false;
+	struct stat st;
+	int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+	void *data = MAP_FAILED;
+	bool found;
 
 	for (int i = 3; i < argc; i++)
 		text = format("%s %s", text, argv[i]);
-	if (!in)
+	if (fd >= 0 && fstat(fd, &st) == 0)
+		data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (fd >= 0)
+		close(fd);
+	if (data == MAP_FAILED)
 		return failed(argv[1]);
-	while (!found && fgets(line, sizeof(line), in))
-		found = strstr(line, text);
-	fclose(in);
+	found = memmem(data, (size_t)st.st_size, text, strlen(text));
+	munmap(data, (size_t)st.st_size);
 	return found ? "ok" : format("error no '%s' in %s", text, argv[1]);
 }
 

@@ -69,26 +69,31 @@ static bool unshare_network(void)
 	return true;
 }
 
-void validate_network(struct validate_vm *vm, const char *value)
+void validate_namespace(struct validate_vm *vm)
 {
 	int fd;
+
+	vm->own_network = unshare_network();
+	if (!vm->own_network) {
+		fprintf(stderr, "no network namespace: %s\n", strerror(errno));
+		return;
+	}
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	set_flags_up(fd, "lo");
+	close(fd);
+}
+
+void validate_interface(struct validate_vm *vm, const char *value)
+{
 	char *copy = duplicate(value), *rest;
-	const char *word = strtok_r(copy, " \t", &rest);
-	const char *name = strtok_r(NULL, " \t", &rest);
+	const char *name = strtok_r(copy, " \t", &rest);
 	const char *address = strtok_r(NULL, " \t", &rest);
 	const char *prefix = strtok_r(NULL, " \t", &rest);
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	if (word && strcmp(word, "namespace") == 0)
-		vm->own_network = unshare_network();
-	if (!vm->own_network)
-		return;
-	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (name && address && prefix) {
-		if (set_address(fd, name, address, (unsigned)strtoul(prefix, NULL, 10)) != 0 ||
-		    set_flags_up(fd, name) != 0)
-			fprintf(stderr, "interface %s: %s\n", name, strerror(errno));
-	} else {
-		set_flags_up(fd, "lo");
-	}
+	if (vm->own_network && prefix &&
+	    (set_address(fd, name, address, (unsigned)strtoul(prefix, NULL, 10)) != 0 ||
+	     set_flags_up(fd, name) != 0))
+		fprintf(stderr, "interface %s: %s\n", name, strerror(errno));
 	close(fd);
 }

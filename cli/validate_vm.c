@@ -28,6 +28,8 @@
 /* Seconds that a guest may take to boot, and to power off. */
 #define BOOT_SECONDS 60
 #define OFF_SECONDS  30
+/* Amounts of data shrink on a slow host, so time need not grow as much. */
+#define MAX_PATIENCE 4
 
 static struct timespec now(void)
 {
@@ -43,10 +45,15 @@ static long long ms_between(struct timespec from, struct timespec to)
 }
 
 /* A slow host gets more time: see --slow. */
+static unsigned patience(const struct validate_vm *vm)
+{
+	return vm->run->slow < MAX_PATIENCE ? vm->run->slow : MAX_PATIENCE;
+}
+
 static void set_deadline(struct validate_vm *vm, unsigned seconds)
 {
 	vm->deadline = now();
-	vm->deadline.tv_sec += (time_t)seconds * vm->run->slow;
+	vm->deadline.tv_sec += (time_t)seconds * patience(vm);
 }
 
 /* To the parent process. */
@@ -220,8 +227,8 @@ static void prepare(struct validate_vm *vm, const struct validate_line *line)
 		repeat(vm, line->value, add_device);
 	else if (strcmp(line->key, "optional") == 0)
 		add_optional_device(vm, line->value);
-	else if (strcmp(line->key, "network") == 0)
-		validate_network(vm, line->value);
+	else if (strcmp(line->key, "address") == 0)
+		validate_interface(vm, line->value);
 }
 
 static void build(struct validate_vm *vm)
@@ -233,6 +240,11 @@ static void build(struct validate_vm *vm)
 	struct vmm_error err;
 	FILE *log = fopen(format("%s/log", run->folder), "we");
 
+	for (size_t i = 0; i < driver->head_count; i++) {
+		/* While there is but one thread: threads that are there stay behind. */
+		if (strcmp(driver->head[i].key, "namespace") == 0)
+			validate_namespace(vm);
+	}
 	if (!log)
 		give_up(vm, "cannot create %s/log: %s", run->folder, strerror(errno));
 	config.name = driver->name;
@@ -415,7 +427,7 @@ static void wait_for_off(struct validate_vm *vm)
 	struct pollfd p = {.fd = vmm_event_fd(vm->vm), .events = POLLIN};
 	struct vmm_result result;
 
-	if (poll(&p, 1, (int)(OFF_SECONDS * 1000 * vm->run->slow)) <= 0)
+	if (poll(&p, 1, (int)(OFF_SECONDS * 1000 * patience(vm))) <= 0)
 		give_up(vm, "the guest did not power off");
 	vmm_wait(vm->vm, &result);
 	if (result.kind != VMM_EXIT_POWEROFF)

@@ -108,7 +108,7 @@ per_second() {
 
 # wait_until SECONDS COMMAND...: true once the command is; it is tried ten times a second.
 wait_until() {
-	tries=$(($1 * slow * 10))
+	tries=$(($1 * (slow > 4 ? 4 : slow) * 10))
 	shift
 	until "$@"; do
 		tries=$((tries - 1))

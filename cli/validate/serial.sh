@@ -28,7 +28,7 @@ have_ports() {
 # exchange PORT MIB: send /tmp/data and receive as much at the same time; the sum goes to /tmp/PORT.sum.
 exchange() {
 	exec 4<>"$ports/$1"
-	dd of=/proc/self/fd/4 bs=64k if=/tmp/data 2>/dev/null &
+	cat /tmp/data >&4 & # not by another open: a port has one user
 	head -c "$2m" <&4 | sha256sum | cut -d' ' -f1 >"/tmp/$1.sum"
 	wait
 	exec 4>&-
