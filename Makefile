@@ -125,7 +125,7 @@ endif
 # that a deleted file leaves it.
 remember = $(shell mkdir -p $(dir $(1)); printf '%s\n' '$(2)' | cmp -s - $(1) || \
                    printf '%s\n' '$(2)' >$(1))
-ifneq ($(filter-out help clean deps format lint print-lint-flags install uninstall demo bench check asan tsan fuzz \
+ifneq ($(filter-out help clean deps format lint print-lint-flags install uninstall demo validate bench check asan tsan fuzz \
          coverage,$(or $(MAKECMDGOALS),all)),)
 $(call remember,$(O)/.flags,$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL))
 $(call remember,$(O)/.sources,$(LIB_SRCS) $(SUPPORT_SRCS) $(CLI_SRCS))
@@ -261,6 +261,8 @@ check: ## everything: unit tests, lint, a short fuzz run, guests
 check-unit: $(UNIT_BINS) $(CONF_BINS) ## unit and conformance tests
 	$(run_tests) unit $(UNIT_BINS) $(CONF_BINS)
 
+check-guest: export VMM_VALIDATE ?= all
+check-guest: export TEST_TIMEOUT ?= 12000
 check-guest: all $(GUEST_PROGRAMS) ## bare-metal and stock guests
 	$(run_tests) guest $(GUEST_TESTS)
 
@@ -293,7 +295,7 @@ format: ## apply .clang-format
 
 # ---- demo, benchmarks -------------------------------------------------------------------------
 
-.PHONY: demo bench
+.PHONY: demo validate bench
 demo: ## boot a guest that shows what this can do
 	$(again) deps
 	$(again) all
@@ -305,6 +307,11 @@ $(O)/bench/inproc: $(BENCH_OBJS) $(LIB_A)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(BENCH_OBJS) $(LIB_A) $(PKG_LIBS)
+
+validate: ## let a kernel's own drivers prove each device
+	$(again) deps
+	$(again) all
+	$(Q)VMM_BUILD=$(abspath $(O)) tests/guest/30-validate.sh
 
 bench: ## measure
 	$(again) all $(O)/bench/inproc

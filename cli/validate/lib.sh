@@ -108,11 +108,10 @@ per_second() {
 
 # wait_until SECONDS COMMAND...: true once the command is; it is tried ten times a second.
 wait_until() {
-	tries=$(($1 * (slow > 4 ? 4 : slow) * 10))
+	until_ms=$(($(milliseconds) + $1 * 1000 * (slow > 4 ? 4 : slow)))
 	shift
 	until "$@"; do
-		tries=$((tries - 1))
-		[ "$tries" -gt 0 ] || return 1
+		[ "$(milliseconds)" -lt "$until_ms" ] || return 1
 		usleep 100000
 	done
 }

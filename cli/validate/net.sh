@@ -52,7 +52,7 @@ have_nics() {
 cat >/bin/dhcp <<'END'
 #!/bin/busybox sh
 [ "$1" = bound ] || exit 0
-ip addr flush dev "$interface"
+ip -4 addr flush dev "$interface"
 ip addr add "$ip/$mask" dev "$interface"
 ip route add default via "$router"
 echo "$ip $router $dns" >/run/dhcp
@@ -192,7 +192,7 @@ check_ping() {
 
 has_ipv6() {
 	nic 1
-	ip -6 addr show dev "$nic" scope site | grep fec0 || ip -6 addr show dev "$nic" scope global | grep fec0
+	ip -6 addr show dev "$nic" | grep fec0
 }
 
 check ipv6 60 'user network: an IPv6 address by router advertisement, and a ping'

@@ -29,8 +29,9 @@ have_ports() {
 exchange() {
 	exec 4<>"$ports/$1"
 	cat /tmp/data >&4 & # not by another open: a port has one user
+	sender=$!
 	head -c "$2m" <&4 | sha256sum | cut -d' ' -f1 >"/tmp/$1.sum"
-	wait
+	wait $sender
 	exec 4>&-
 }
 
