@@ -8,10 +8,7 @@
 #include <string.h>
 
 static const struct net_ops *const backends[] = {
-	&net_user_ops,
-	&net_stream_ops,
-	&net_dgram_ops,
-	&net_none_ops,
+	&net_user_ops, &net_tap_ops, &net_stream_ops, &net_dgram_ops, &net_none_ops,
 };
 
 /* ---- the front end's side ---- */
@@ -211,21 +208,37 @@ void net_set_link(struct net *net, bool up)
 
 /* ---- life ---- */
 
+bool net_kind(unsigned index, struct net_kind *kind)
+{
+	if (index >= ARRAY_SIZE(backends))
+		return false;
+	*kind = (struct net_kind){
+		.name = backends[index]->name,
+		.usage = backends[index]->usage,
+		.help = backends[index]->help,
+		.options = backends[index]->options,
+	};
+	return true;
+}
+
 static int unknown_backend(const char *spec, size_t len, const char *what, struct vmm_error *err)
 {
 	const char *names[ARRAY_SIZE(backends) + 1] = {NULL};
 	const char *near;
-	char word[32];
+	char word[32], usages[128] = "";
 
-	for (size_t i = 0; i < ARRAY_SIZE(backends); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(backends); i++) {
+		const size_t used = strlen(usages);
+
 		names[i] = backends[i]->name;
+		snprintf(usages + used, sizeof(usages) - used, "%s%s", i ? ", " : "",
+			 backends[i]->usage);
+	}
 	snprintf(word, sizeof(word), "%.*s", (int)MIN(len, sizeof(word) - 1), spec);
 	near = nearest_name(word, names);
-	return error_set(err, EINVAL,
-			 "%s: there is no network backend \"%s\"%s%s%s Possible: user, tap, "
-			 "stream:unix:PATH, dgram:unix:PATH, none",
+	return error_set(err, EINVAL, "%s: there is no network backend \"%s\"%s%s%s Possible: %s",
 			 what, word, near ? "; did you mean \"" : ".", near ? near : "",
-			 near ? "\"?" : "");
+			 near ? "\"?" : "", usages);
 }
 
 /* The backend that a spec names; *args: its options. */

@@ -17,7 +17,8 @@
 
 struct net_ops {
 	const char *name;
-	const char *help; /* one line */
+	const char *usage; /* name and what must follow */
+	const char *help;  /* one line */
 	const struct option_desc *options;
 	const char *implied; /* the option that a lone first item sets, or NULL */
 	size_t size;         /* of the instance, struct net first */

@@ -173,6 +173,7 @@ static void dgram_report(const struct net *net, struct report *report)
 
 const struct net_ops net_dgram_ops = {
 	.name = "dgram",
+	.usage = "dgram:unix:PATH,local=PATH",
 	.help = "a unix datagram socket to QEMU or another vmm",
 	.options = options,
 	.implied = "peer",

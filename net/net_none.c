@@ -36,6 +36,7 @@ static void none_receive(struct net *net UNUSED, unsigned queue UNUSED)
 
 const struct net_ops net_none_ops = {
 	.name = "none",
+	.usage = "none",
 	.help = "no network: the link is down",
 	.options = options,
 	.size = sizeof(struct net_none),

@@ -418,6 +418,7 @@ static void stream_report(const struct net *net, struct report *report)
 
 const struct net_ops net_stream_ops = {
 	.name = "stream",
+	.usage = "stream:unix:PATH",
 	.help = "a stream socket to passt, QEMU or another vmm",
 	.options = options,
 	.implied = "address",

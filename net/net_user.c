@@ -344,6 +344,7 @@ static void user_close(struct net *net UNUSED)
 
 const struct net_ops net_user_ops = {
 	.name = "user",
+	.usage = "user",
 	.help = "network without privileges: DHCP, DNS, connections out, forwards",
 	.options = net_user_options,
 	.size = sizeof(struct user),

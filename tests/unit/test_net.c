@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "core/option.h"
 #include "net/packet_fifo.h"
 #include "tests/unit/support/net_fixture.h"
 
@@ -34,6 +35,20 @@ Test(net, unknown_backends_get_a_suggestion_and_the_list)
 	REFUSED("a-name-that-is-so-long-that-it-does-not-fit-into-the-message",
 		"no network backend");
 	REFUSED("none,x=1", "--net none: unknown option \"x\"");
+}
+
+Test(net, every_backend_describes_itself)
+{
+	struct net_kind kind;
+	unsigned n;
+
+	for (n = 0; net_kind(n, &kind); n++) {
+		cr_assert_eq(strncmp(kind.usage, kind.name, strlen(kind.name)), 0);
+		cr_assert(*kind.help && !strchr(kind.help, '\n'));
+		for (const struct option_desc *o = kind.options; o->name; o++)
+			cr_assert(o->help && *o->help, "%s: %s has no help", kind.name, o->name);
+	}
+	cr_assert_eq(n, 5);
 }
 
 Test(net, none_drops_and_counts)

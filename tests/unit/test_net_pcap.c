@@ -105,7 +105,7 @@ Test(net_pcap, a_reader_that_stalls_does_not_stall_the_guest)
 
 Test(net_pcap, a_file_that_cannot_be_created_is_named)
 {
-	const char *message = net_fixture_refused(&f, "user,pcap=/no/such/folder/x");
+	const char *message = net_fixture_refused(&f, "none,pcap=/no/such/folder/x");
 
 	cr_assert_not_null(strstr(message, "/no/such/folder/x: No such file"), "%s", message);
 }

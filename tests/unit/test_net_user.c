@@ -303,6 +303,53 @@ Test(net_user, the_guest_reaches_a_server_of_the_host)
 	close(server);
 }
 
+/* The next segment for a guest that gives four buffers at a time. */
+static void receive_slowly(struct guest_tcp *t)
+{
+	while (f.next == f.count) {
+		net_fixture_settle(&f);
+		if (f.next == f.count && !f.room)
+			net_fixture_room(&f, 4);
+		else if (f.next == f.count)
+			loop_turn(f.loop, true);
+	}
+	guest_tcp_receive(t);
+}
+
+Test(net_user, a_slow_guest_loses_nothing)
+{
+	enum { TOTAL = 1 << 20 };
+	struct guest_tcp t = {.f = &f, .from = GUEST, .to = HOST, .sport = 40000, .seq = 7};
+	const int size = TOTAL * 4;
+	uint8_t *data = malloc(TOTAL);
+	const int server = host_socket(SOCK_STREAM, &t.dport);
+	size_t sent = 0, got = 0;
+	int fd;
+
+	for (size_t i = 0; i < TOTAL; i++)
+		data[i] = (uint8_t)(i * 7 + i / 251);
+	net_fixture_open(&f, "user");
+	guest_tcp_send(&t, TCP_SYN, NULL, 0);
+	guest_tcp_receive(&t);
+	guest_tcp_send(&t, TCP_ACK, NULL, 0);
+	fd = accept4(server, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	f.room = 4;
+	while (got < TOTAL) {
+		const ssize_t n = send(fd, data + sent, TOTAL - sent, 0);
+
+		sent += n > 0 ? (size_t)n : 0;
+		receive_slowly(&t);
+		cr_assert_eq(memcmp(t.data, data + got, t.len), 0, "after %zu bytes", got);
+		got += t.len;
+		guest_tcp_send(&t, TCP_ACK, NULL, 0);
+	}
+	cr_assert_not_null(strstr(strstr(net_fixture_report(&f), "\"rx\""), "\"dropped\":0"));
+	free(data);
+	close(fd);
+	close(server);
+}
+
 Test(net_user, restrict_lets_nothing_out)
 {
 	struct guest_tcp t = {.f = &f, .from = GUEST, .to = HOST, .sport = 40000, .seq = 7};
@@ -411,6 +458,76 @@ Test(net_user, a_service_that_does_not_accept_stalls_nobody)
 	unlink(socket_path);
 }
 
+static void expect_end(struct guest_tcp *t)
+{
+	do
+		guest_tcp_receive(t);
+	while (!(t->flags & (TCP_FIN | TCP_RST)));
+}
+
+Test(net_user, a_service_that_is_not_there_ends_the_guests_connection)
+{
+	struct guest_tcp t;
+	char spec[160];
+	uint16_t port;
+
+	close(host_socket(SOCK_STREAM, &port));
+	snprintf(spec, sizeof(spec),
+		 "user,guestfwd=tcp:10.0.2.100:7000-unix:/no/such/socket,"
+		 "guestfwd=tcp:10.0.2.101:7000-tcp:127.0.0.1:%u",
+		 port);
+	net_fixture_open(&f, spec);
+	t = connect_guestfwd(40000);
+	expect_end(&t);
+	cr_assert_not_null(strstr(f.last_log, "refused: No such file"), "%s", f.last_log);
+	t = (struct guest_tcp){
+		.f = &f, .from = GUEST, .to = 0x0a000265, .sport = 40001, .dport = 7000, .seq = 1};
+	guest_tcp_send(&t, TCP_SYN, NULL, 0);
+	guest_tcp_receive(&t);
+	guest_tcp_send(&t, TCP_ACK, NULL, 0);
+	expect_end(&t);
+}
+
+Test(net_user, a_service_that_does_not_read_gets_everything_later)
+{
+	const int server = unix_server(4);
+	uint8_t segment[1000], got[sizeof(segment)];
+	uint32_t first, acknowledged;
+	struct guest_tcp t;
+	char spec[128];
+	int fd;
+
+	snprintf(spec, sizeof(spec), "user,guestfwd=tcp:10.0.2.100:7000-unix:%s", socket_path);
+	net_fixture_open(&f, spec);
+	t = connect_guestfwd(40000);
+	first = t.seq;
+	/* More than libslirp, the relay and the sockets hold: it comes to rest all the same. */
+	for (unsigned i = 0; i < 1500; i++) {
+		memset(segment, (int)i, sizeof(segment));
+		guest_tcp_send(&t, TCP_ACK, segment, sizeof(segment));
+		net_fixture_settle(&f);
+	}
+	acknowledged = first;
+	for (; f.next < f.count; f.next++) {
+		const struct net_packet *p = &f.packets[f.next % NET_FIXTURE_PACKETS];
+
+		if (f.count - f.next <= NET_FIXTURE_PACKETS && p->len >= 54 && p->data[23] == 6)
+			acknowledged = be32_at(p->data + 42);
+	}
+	cr_assert_gt(acknowledged - first, 100000);
+	cr_assert_lt(acknowledged - first, 1500000);
+	fd = accept4(server, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	for (uint32_t at = 0; at + sizeof(segment) <= acknowledged - first; at += sizeof(segment)) {
+		memset(segment, (int)(at / sizeof(segment)), sizeof(segment));
+		net_fixture_until(&f, recv(fd, got, sizeof(got), MSG_PEEK) == sizeof(got));
+		cr_assert_eq(recv(fd, got, sizeof(got), 0), (ssize_t)sizeof(got));
+		cr_assert_eq(memcmp(got, segment, sizeof(got)), 0, "at %u", at);
+	}
+	close(fd);
+	close(server);
+	unlink(socket_path);
+}
+
 /* ---- hostile and slow guests ---- */
 
 Test(net_user, frames_that_are_too_short_or_too_long_are_dropped)
@@ -499,19 +616,44 @@ Test(net_user, what_never_finds_a_buffer_is_dropped_at_a_bound)
 	cr_assert_null(strstr(strstr(net_fixture_report(&f), "\"rx\""), "\"dropped\":0"));
 }
 
-Test(net_user, is_quiet_when_nothing_happens)
+/* ---- time ---- */
+
+Test(net_user, router_advertisements_come_by_the_clock)
 {
-	struct frame frame;
+	unsigned advertised = 0;
 
 	net_fixture_open(&f, "user");
-	frame_arp(&frame, 1, GUEST, HOST, NULL);
-	send_frame(&frame);
 	for (unsigned i = 0; i < 100; i++) {
-		clock_fake_advance(&f.clock, NS_PER_SEC);
+		clock_fake_advance(&f.clock, 30 * NS_PER_SEC);
 		net_fixture_settle(&f);
 	}
-	clock_fake_advance(&f.clock, 60 * NS_PER_SEC);
-	net_fixture_settle(&f);
+	for (unsigned i = 0; i < f.count; i++)
+		advertised +=
+			be16_at(f.packets[i].data + 12) == 0x86dd && f.packets[i].data[54] == 134;
+	/* One each 200 to 600 s. */
+	cr_assert_geq(advertised, 4);
+	cr_assert_leq(advertised, 16);
+}
+
+Test(net_user, what_the_guest_does_not_acknowledge_is_sent_again)
+{
+	struct guest_tcp t = {.f = &f, .from = GUEST, .seq = 1000};
+	int client;
+
+	net_fixture_open(&f, "user,hostfwd=tcp::0-:22");
+	client = host_connect(SOCK_STREAM, reported_port());
+	for (unsigned i = 0; i < 3; i++) {
+		guest_tcp_receive(&t);
+		cr_assert_eq(t.flags, TCP_SYN);
+		net_fixture_settle(&f);
+		cr_assert_eq(f.next, f.count);
+		for (unsigned step = 0; f.next == f.count; step++) {
+			cr_assert_lt(step, 1000);
+			clock_fake_advance(&f.clock, NS_PER_SEC / 10);
+			net_fixture_settle(&f);
+		}
+	}
+	close(client);
 }
 
 /* ---- bad input ---- */
@@ -538,10 +680,6 @@ Test(net_user, bad_options_get_a_sentence)
 
 Test(net_user, bad_forwards_get_a_sentence)
 {
-	uint16_t port;
-	const int fd = host_socket(SOCK_STREAM, &port);
-	char spec[64];
-
 	REFUSED("user,hostfwd=2222-22", "must be [tcp|udp]:[HOST]:PORT-[GUEST]:PORT");
 	REFUSED("user,hostfwd=tcp::2222", "must be [tcp|udp]:[HOST]:PORT-[GUEST]:PORT");
 	REFUSED("user,hostfwd=sctp::2222-:22", "protocol must be tcp or udp");
@@ -555,6 +693,15 @@ Test(net_user, bad_forwards_get_a_sentence)
 	REFUSED("user,guestfwd=tcp:10.0.2.100:1-cmd:sh", "must lead to unix:PATH");
 	REFUSED("user,guestfwd=tcp:10.9.0.1:1-unix:/x", "must be in the guest's network");
 	REFUSED("user,guestfwd=tcp:10.0.2.2:1-unix:/x", "must be another");
+}
+
+Test(net_user, a_port_that_is_taken_gets_a_sentence)
+{
+	uint16_t port;
+	const int fd = host_socket(SOCK_STREAM, &port);
+	char spec[64];
+
+	net_fixture_open(&f, "user");
 	snprintf(spec, sizeof(spec), "user,hostfwd=tcp::%u-:22", port);
 	REFUSED(spec, "cannot listen on tcp 127.0.0.1:");
 	cr_assert_not_null(strstr(f.err.message, "in use"), "%s", f.err.message);

@@ -72,6 +72,10 @@ void net_fixture_init(struct net_fixture *f)
 
 void net_fixture_open(struct net_fixture *f, const char *spec)
 {
+#ifndef CONFIG_LIBSLIRP
+	if (!strncmp(spec, "user", 4))
+		cr_skip_test("built without the user network");
+#endif
 	cr_assert_eq(net_check(spec, "--net", &f->err), 0, "%s", f->err.message);
 	cr_assert_eq(net_create(&f->net, spec, "--net", f->loop, &f->log, &f->err), 0, "%s",
 		     f->err.message);

@@ -38,7 +38,10 @@ struct net_fixture {
 };
 
 void net_fixture_init(struct net_fixture *f);
-/* Create a backend and attach, or fail the test with the sentence. */
+/*
+ * Create a backend and attach, or fail the test with the sentence. A user network that this build
+ * does not have skips the test.
+ */
 void net_fixture_open(struct net_fixture *f, const char *spec);
 void net_fixture_close(struct net_fixture *f);
 void net_fixture_fini(struct net_fixture *f);
