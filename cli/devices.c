@@ -98,25 +98,45 @@ static int option_syntax(char *buf, size_t size, const struct vmm_option_info *i
 	return (int)len;
 }
 
+static void print_option(const char *indent, const struct vmm_option_info *info)
+{
+	char syntax[256];
+
+	if (option_syntax(syntax, sizeof(syntax), info) > 34)
+		printf("%s%s\n%s%-34s", indent, syntax, indent, "");
+	else
+		printf("%s%-34s", indent, syntax);
+	printf(" %s", info->help ? info->help : "");
+	if (strcmp(info->type, "list") == 0)
+		printf(" (may be repeated)");
+	if (info->required)
+		printf(" (required)");
+	else if (info->fallback)
+		printf(" (default: %s)", info->fallback);
+	printf("\n");
+}
+
+static void print_actions(const char *cls)
+{
+	struct vmm_action_info action;
+	struct vmm_option_info option;
+
+	for (unsigned i = 0; vmm_device_action_info(cls, i, &action); i++) {
+		if (i == 0)
+			printf("What can be done to it while it runs:\n");
+		printf("  %-34s %s\n", action.name, action.help);
+		for (unsigned k = 0; vmm_device_action_option(cls, i, k, &option); k++)
+			print_option("      ", &option);
+	}
+}
+
 void print_device_options(const char *cls)
 {
 	struct vmm_option_info info;
-	char syntax[256];
 
 	printf("Options of %s:\n", cls);
-	for (unsigned i = 0; vmm_device_option(cls, i, &info); i++) {
-		if (option_syntax(syntax, sizeof(syntax), &info) > 34)
-			printf("  %s\n  %-34s", syntax, "");
-		else
-			printf("  %-34s", syntax);
-		printf(" %s", info.help ? info.help : "");
-		if (strcmp(info.type, "list") == 0)
-			printf(" (may be repeated)");
-		if (info.required)
-			printf(" (required)");
-		else if (info.fallback)
-			printf(" (default: %s)", info.fallback);
-		printf("\n");
-	}
+	for (unsigned i = 0; vmm_device_option(cls, i, &info); i++)
+		print_option("  ", &info);
 	printf("A comma inside a value is written twice.\n");
+	print_actions(cls);
 }

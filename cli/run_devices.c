@@ -8,6 +8,8 @@
 
 #include "cli.h"
 
+#define SCSI_TARGETS 256u
+
 /* ---- the list ---- */
 
 static bool has_device(const struct run_options *out, const char *cls)
@@ -115,6 +117,37 @@ static int choose_disk(struct disk *disk, const char *value)
 	return GO_ON;
 }
 
+static bool is_scsi(const char *cls)
+{
+	return strcmp(cls, "scsi-disk") == 0 || strcmp(cls, "scsi-cd") == 0;
+}
+
+/* Without a place of its own, a SCSI disk is the next target. NULL: there is none (reported). */
+static char *with_target(const struct run_options *out, char *options)
+{
+	bool taken[SCSI_TARGETS] = {false};
+	unsigned target = 0;
+
+	if (option_value(options, "target") || option_value(options, "lun"))
+		return options;
+	for (size_t i = 0; i < out->device_count; i++) {
+		const char *text = option_value(out->devices[i].options, "target");
+		uint64_t t;
+
+		if (is_scsi(out->devices[i].cls) && vmm_parse_size(text ? text : "0", &t) == 0 &&
+		    t < SCSI_TARGETS)
+			taken[t] = true;
+	}
+	while (target < SCSI_TARGETS && taken[target])
+		target++;
+	if (target < SCSI_TARGETS)
+		return format("%s%starget=%u", options, *options ? "," : "", target);
+	usage_error("--disk %s: all %u targets are taken; more disks are units of one, with "
+		    "target=…,lun=…",
+		    options, SCSI_TARGETS);
+	return NULL;
+}
+
 /* The first item may be just the path. */
 static char *with_path_key(char *options)
 {
@@ -153,6 +186,9 @@ int add_disk(struct wishes *wishes, const char *value)
 	disk.options = with_path_key(disk.options);
 	if (!disk.scsi)
 		return append(wishes->out, "--disk", "virtio-blk", disk.options);
+	disk.options = with_target(wishes->out, disk.options);
+	if (!disk.options)
+		return STATUS_USAGE;
 	return append_child(wishes->out, "--disk", "virtio-scsi",
 			    disk.cdrom ? "scsi-cd" : "scsi-disk", disk.options);
 }

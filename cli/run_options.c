@@ -47,9 +47,10 @@ static const struct cli_option table[] = {
 	 "A network card: short for --device virtio-net,backend=BACKEND. Keys that are not the\n"
 	 "card's are the backend's. Default: user. --net help lists the card's.", OPT_NET},
 	{"cpus", 'c', "N", "Number of virtual CPUs, 1 to 255. Default: 1.", OPT_CPUS},
-	{"memory", 'm', "SIZE[,hugepages=on|off][,prealloc=on|off]",
+	{"memory", 'm', "SIZE[,hugepages=on|off][,prealloc=on|off][,shared=on|off]",
 	 "Memory of the guest, with a suffix K, M, G or T. Default: 512M.\n"
-	 "hugepages: use 2 MiB pages of hugetlbfs. prealloc: touch all of it at start.",
+	 "hugepages: use 2 MiB pages of hugetlbfs. prealloc: touch all of it at start.\n"
+	 "shared: memory that other processes can map.",
 	 OPT_MEMORY},
 	{"serial", 's', "STREAM",
 	 "Where the first serial port goes: stdio (default; leave with Ctrl-a x), pty (-v tells its\n"

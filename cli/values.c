@@ -152,7 +152,10 @@ static int set_memory_size(struct vmm_config *config, const char *text)
 
 static int set_memory_item(struct vmm_config *config, char *item, bool first)
 {
-	static const char *const names[] = {"size", "hugepages", "prealloc", NULL};
+	static const char *const names[] = {"size", "hugepages", "prealloc", "shared", NULL};
+	bool *const fields[] = {NULL, &config->hugepages, &config->prealloc, &config->shared};
+	char what[32];
+	unsigned i = 1;
 	char *value = strchr(item, '=');
 	char hint[64];
 	int on = 1;
@@ -163,18 +166,20 @@ static int set_memory_item(struct vmm_config *config, char *item, bool first)
 		*value++ = '\0';
 	if (value && strcmp(item, "size") == 0)
 		return set_memory_size(config, value);
-	if (strcmp(item, "hugepages") != 0 && strcmp(item, "prealloc") != 0) {
+	while (names[i] && strcmp(item, names[i]) != 0)
+		i++;
+	if (!names[i]) {
 		did_you_mean(hint, sizeof(hint), item, "", names);
-		return usage_error(
-			"--memory: unknown option '%s'%s (there are size, hugepages and prealloc)",
-			item, hint);
+		return usage_error("--memory: unknown option '%s'%s (there are size, hugepages, "
+				   "prealloc and shared)",
+				   item, hint);
 	}
+	snprintf(what, sizeof(what), "--memory %s=", names[i]);
 	if (value)
-		on = choose(item[0] == 'h' ? "--memory hugepages=" : "--memory prealloc=", value,
-			    bool_names);
+		on = choose(what, value, bool_names);
 	if (on < 0)
 		return STATUS_USAGE;
-	*(item[0] == 'h' ? &config->hugepages : &config->prealloc) = on & 1;
+	*fields[i] = on & 1;
 	return GO_ON;
 }
 

@@ -42,7 +42,10 @@ struct vmm_error {
 
 enum vmm_log_level { VMM_LOG_ERROR, VMM_LOG_WARN, VMM_LOG_INFO, VMM_LOG_DEBUG };
 
-/* May be called from any of the VM's threads, also concurrently. line has no newline. */
+/*
+ * May be called from any of the VM's threads, also concurrently; must not call the VM's functions
+ * other than vmm_stop. line has no newline.
+ */
 typedef void vmm_log_fn(void *opaque, enum vmm_log_level level, const char *source,
 			const char *line);
 
@@ -62,6 +65,7 @@ struct vmm_config {
 	unsigned cpus;              /* 1 to 255 and at most what KVM allows; 0: 1 */
 	bool hugepages;             /* back the memory with 2 MiB pages of hugetlbfs */
 	bool prealloc;              /* touch all memory before the guest starts */
+	bool shared;                /* memory that other processes can map (a memfd) */
 	enum vmm_on_reboot on_reboot;
 	vmm_log_fn *log; /* may be NULL */
 	void *log_opaque;

@@ -8,9 +8,16 @@
 #include "virtio/virtio_classes.h"
 
 const struct device_class *const device_classes[] = {
-	&acpi_pm_class,           &debug_exit_class,        &i8042_class,
-	&isa_serial_class,        &pvpanic_class,           &rtc_cmos_class,
-	&virtio_blk_class.device, &virtio_net_class.device, NULL,
+	&acpi_pm_class,
+	&debug_exit_class,
+	&i8042_class,
+	&ioapic_class,
+	&isa_serial_class,
+	&pvpanic_class,
+	&rtc_cmos_class,
+	&virtio_blk_class.device,
+	&virtio_net_class.device,
+	NULL,
 };
 
 _Static_assert(ARRAY_SIZE(device_classes) <= DEVICE_CLASSES_MAX, "DEVICE_CLASSES_MAX");

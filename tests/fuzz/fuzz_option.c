@@ -33,6 +33,26 @@ static const struct option_desc table[] = {
 };
 /* clang-format on */
 
+/* What is taken out is gone, and what is left can be read as before. */
+static void take(const char *text)
+{
+	struct vmm_error err = {0};
+	char *value, *rest, *again, *same;
+
+	if (options_take(text, "--disk", "path", &value, &rest, &err)) {
+		if (err.code != EINVAL || !err.message[0] || value || rest)
+			abort();
+		return;
+	}
+	if (strlen(rest) > strlen(text) ||
+	    options_take(rest, "--disk", "path", &again, &same, &err) || again ||
+	    strcmp(same, rest))
+		abort();
+	free(same);
+	free(value);
+	free(rest);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	char *text = malloc(size + 1);
@@ -44,6 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size)
 		memcpy(text, data, size);
 	text[size] = '\0';
+	take(text);
 	if (options_parse(table, "--disk", size & 1 ? "path" : NULL, text, &o, &err)) {
 		if (err.code != EINVAL || !err.message[0] || o.path || o.serial || o.forwards)
 			abort();

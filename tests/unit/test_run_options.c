@@ -160,13 +160,26 @@ Test(run_options, a_scsi_disk_brings_its_controller_once)
 		cr_skip_test("this build has no virtio-scsi");
 	cr_assert_eq(parse("--disk a,bus=scsi --disk c,media=cdrom,bus=scsi --disk b"), GO_ON);
 	device_is(0, "virtio-scsi", NULL);
-	device_is(1, "scsi-disk", "path=a");
-	device_is(2, "scsi-cd", "path=c");
+	device_is(1, "scsi-disk", "path=a,target=0");
+	device_is(2, "scsi-cd", "path=c,target=1");
 	device_is(3, "virtio-blk", "path=b");
 	cr_assert_str_eq(options.config.cmdline, "console=ttyS0 root=/dev/sda rw");
 	cr_assert_eq(parse("--device virtio-scsi,id=s --disk a,bus=scsi,id=d"), GO_ON);
 	device_is(0, "virtio-scsi", "id=s");
-	device_is(1, "scsi-disk", "path=a,id=d");
+	device_is(1, "scsi-disk", "path=a,id=d,target=0");
+}
+
+Test(run_options, scsi_disks_take_the_targets_that_are_free)
+{
+	if (!device_class_known("scsi-disk") || !device_class_known("scsi-cd"))
+		cr_skip_test("this build has no virtio-scsi");
+	cr_assert_eq(parse("--disk a,bus=scsi,target=1 --disk b,bus=scsi --disk c,bus=scsi,lun=1 "
+			   "--disk bus=scsi,media=cdrom"),
+		     GO_ON);
+	device_is(1, "scsi-disk", "path=a,target=1");
+	device_is(2, "scsi-disk", "path=b,target=0");
+	device_is(3, "scsi-disk", "path=c,lun=1");
+	device_is(4, "scsi-cd", "target=2");
 }
 
 Test(run_options, ports_and_consoles_share_a_controller)
