@@ -23,6 +23,11 @@
 
 /* What the largest device needs: a serial controller of 512 ports has two for each and two more. */
 #define VIRTIO_MAX_QUEUES 1026
+/*
+ * For transports: the hypervisor has room for 1,000 doorbells, which all devices share. Those
+ * beyond arrive as register writes.
+ */
+#define VIRTIO_MAX_DOORBELLS 256u
 
 #ifndef VIRTIO_F_NOTIFICATION_DATA /* newer than the headers of some systems */
 #define VIRTIO_F_NOTIFICATION_DATA 38
