@@ -174,7 +174,7 @@ extern const char *const virtio_transport_names[];
 	 .offset = offsetof(owner, field.options.transport), .fallback = "pci",                     \
 	 .values = virtio_transport_names, .help = "how the guest reaches the device"},            \
 	{.name = "packed", .type = OPTION_BOOL, .offset = offsetof(owner, field.options.packed),    \
-	 .fallback = "on", .help = "offer packed virtqueues"},                                     \
+	 .fallback = "off", .help = "offer packed virtqueues"},                                    \
 	{.name = "notification-data", .type = OPTION_BOOL,                                         \
 	 .offset = offsetof(owner, field.options.notification_data), .fallback = "off",            \
 	 .help = "offer doorbells that say how far the driver has come"}
