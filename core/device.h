@@ -11,9 +11,9 @@
  *
  * Locking: `lock` guards the device's state. vCPU register accesses take it, handlers on the home
  * loop take it; it is never held while waiting. Order: a PCI function's lock, the bus's map lock,
- * the device's, then leaves (MSI-X table, INTx line, a loop's list of posts). Outside of them all
- * is what the machine holds while it adds, removes, resets or acts on devices (vmm/machine.h); a
- * home loop never waits for that.
+ * the device's, then leaves (MSI-X table, INTx line, the IOAPIC, a loop's list of posts). Outside
+ * of them all is what the machine holds while it adds, removes, resets or acts on devices
+ * (vmm/machine.h); a home loop never waits for that.
  */
 #ifndef CORE_DEVICE_H
 #define CORE_DEVICE_H
@@ -56,6 +56,7 @@ struct device_env {
 	struct bus *mmio;
 	struct pci_bus *pci; /* NULL: no PCI */
 	struct msi_sink *msi;
+	struct apic_sink *apic;          /* NULL: the hypervisor emulates the IOAPIC */
 	struct doorbell_sink *doorbells; /* NULL: every doorbell is a register write */
 	/* Line of an ISA interrupt (0 to 15); NULL where there is none. Owned by the machine. */
 	struct irq_line *(*isa_irq)(const struct device_env *env, unsigned irq);

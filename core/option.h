@@ -15,6 +15,8 @@ enum option_type {
 	OPTION_SIZE,   /* uint64_t bytes: a number with an optional K, M, G or T (binary) suffix */
 	OPTION_STRING, /* char *, allocated; NULL when not given and without default */
 	OPTION_ENUM,   /* int: index into `values` */
+	OPTION_LIST,   /* char **, allocated, NULL-terminated: text that may be given several times;
+			  NULL when not given */
 };
 
 struct option_desc {
@@ -28,6 +30,8 @@ struct option_desc {
 	bool required;
 };
 
+#define OPTION_LIST_MAX 64 /* values of one OPTION_LIST */
+
 #define OPTION_END           \
 	{                    \
 		.name = NULL \
@@ -38,14 +42,14 @@ struct option_desc {
  *
  * what: how messages name the thing ("--disk", "device virtio-blk"). implied: the name of the
  * option that a first item without `=` sets (`--disk root.img` = `--disk path=root.img`), or NULL.
- * Unknown names, bad values, duplicates and missing required options give -EINVAL and a sentence
- * that names the option, the value and the possible ones, with "did you mean" where one is near.
- * On error nothing is left allocated.
+ * Unknown names, bad values, duplicates (but of an OPTION_LIST) and missing required options give
+ * -EINVAL and a sentence that names the option, the value and the possible ones, with "did you
+ * mean" where one is near. On error nothing is left allocated.
  */
 int options_parse(const struct option_desc *table, const char *what, const char *implied,
 		  const char *text, void *out, struct vmm_error *err) MUST_CHECK;
 
-/* Free the strings that options_parse allocated and set them to NULL. */
+/* Free the strings and lists that options_parse allocated and set them to NULL. */
 void options_free(const struct option_desc *table, void *out);
 
 /*

@@ -42,7 +42,10 @@ struct vmm_error {
 
 enum vmm_log_level { VMM_LOG_ERROR, VMM_LOG_WARN, VMM_LOG_INFO, VMM_LOG_DEBUG };
 
-/* May be called from any of the VM's threads, also concurrently. line has no newline. */
+/*
+ * May be called from any of the VM's threads, also concurrently; must not call the VM's functions
+ * other than vmm_stop. line has no newline.
+ */
 typedef void vmm_log_fn(void *opaque, enum vmm_log_level level, const char *source,
 			const char *line);
 
@@ -62,6 +65,7 @@ struct vmm_config {
 	unsigned cpus;              /* 1 to 255 and at most what KVM allows; 0: 1 */
 	bool hugepages;             /* back the memory with 2 MiB pages of hugetlbfs */
 	bool prealloc;              /* touch all memory before the guest starts */
+	bool shared;                /* memory that other processes can map (a memfd) */
 	enum vmm_on_reboot on_reboot;
 	vmm_log_fn *log; /* may be NULL */
 	void *log_opaque;
@@ -169,7 +173,7 @@ struct vmm_device_info {
 };
 struct vmm_option_info {
 	const char *name;
-	const char *type;           /* "bool", "number", "size", "text", "choice" */
+	const char *type;           /* "bool", "number", "size", "text", "choice", "list" (texts) */
 	const char *fallback;       /* default as text, or NULL */
 	const char *const *choices; /* NULL-terminated, for "choice" */
 	const char *help;
@@ -188,6 +192,13 @@ VMM_API bool vmm_device_action_info(const char *cls, unsigned index, struct vmm_
 /* The options of the class's action number `action`. */
 VMM_API bool vmm_device_action_option(const char *cls, unsigned action, unsigned index,
 				      struct vmm_option_info *info);
+
+/* What the option `chardev` of a device may be, likewise until false. */
+struct vmm_stream_info {
+	const char *usage; /* "unix:PATH" */
+	const char *help;
+};
+VMM_API bool vmm_stream_kind(unsigned index, struct vmm_stream_info *info);
 
 /*
  * Are these options right for that class, before any VM exists? The files that they name are not

@@ -85,6 +85,7 @@ static void fill_env(struct vmm *vm)
 		.mmio = vm->mmio,
 		.pci = vm->pci,
 		.msi = kvm_msi_sink(vm->kvm),
+		.apic = kvm_apic_sink(vm->kvm),
 		.doorbells = kvm_doorbell_sink(vm->kvm),
 		.isa_irq = vm->env.isa_irq,
 		.event = machine_device_event,
@@ -96,7 +97,8 @@ static void fill_env(struct vmm *vm)
 static int build(struct vmm *vm, const struct vmm_config *config, struct vmm_error *err)
 {
 	unsigned flags = (config->hugepages ? GUEST_MEMORY_HUGEPAGES : 0u) |
-			 (config->prealloc ? GUEST_MEMORY_PREALLOC : 0u);
+			 (config->prealloc ? GUEST_MEMORY_PREALLOC : 0u) |
+			 (config->shared ? GUEST_MEMORY_SHARED : 0u);
 	struct boot_config boot = {
 		.kernel = config->kernel,
 		.initrds = config->initrds,

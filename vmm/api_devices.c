@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "console/chardev.h"
 #include "virtio/virtio.h"
 #include "vmm/machine.h"
 
@@ -109,7 +110,7 @@ static void describe_option(const struct option_desc *o, struct vmm_option_info 
 {
 	static const char *const types[] = {
 		[OPTION_BOOL] = "bool",   [OPTION_UINT] = "number", [OPTION_SIZE] = "size",
-		[OPTION_STRING] = "text", [OPTION_ENUM] = "choice",
+		[OPTION_STRING] = "text", [OPTION_ENUM] = "choice", [OPTION_LIST] = "list",
 	};
 
 	*info = (struct vmm_option_info){
@@ -177,6 +178,17 @@ bool vmm_device_action_option(const char *cls, unsigned action, unsigned index,
 		return false;
 	describe_option(o, info);
 	return true;
+}
+
+bool vmm_stream_kind(unsigned index, struct vmm_stream_info *info)
+{
+	const struct chardev_kind *kind = chardev_kinds();
+
+	while (kind->name && index-- > 0)
+		kind++;
+	if (kind->name)
+		*info = (struct vmm_stream_info){kind->usage, kind->help};
+	return kind->name != NULL;
 }
 
 int vmm_check_device(const char *name, const char *options, const char *what, struct vmm_error *err)

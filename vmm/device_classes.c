@@ -12,6 +12,7 @@ const struct device_class *const device_classes[] = {
 	&acpi_pm_class,
 	&debug_exit_class,
 	&i8042_class,
+	&ioapic_class,
 	&isa_serial_class,
 	&pvpanic_class,
 	&rtc_cmos_class,

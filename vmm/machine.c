@@ -9,6 +9,7 @@
 #include <sys/eventfd.h>
 
 #include "core/thread.h"
+#include "devices/devices.h"
 
 /* A guest that triple-faults this often in a row, each time this soon, will never boot. */
 #define EARLY_FAULT_NS  (2 * NS_PER_SEC)
@@ -151,6 +152,11 @@ static void on_vcpu_triple_fault(struct vcpu_owner *owner, const struct vmm_erro
 	}
 }
 
+static void on_vcpu_eoi(struct vcpu_owner *owner, uint8_t vector)
+{
+	ioapic_eoi(container_of(owner, struct vmm, owner)->ioapic, vector);
+}
+
 static void on_vcpu_reset(struct vcpu_owner *owner)
 {
 	struct vmm *vm = container_of(owner, struct vmm, owner);
@@ -193,6 +199,7 @@ static int create_vcpus(struct vmm *vm, struct vmm_error *err)
 	vm->owner = (struct vcpu_owner){
 		.pio = vm->pio,
 		.mmio = vm->mmio,
+		.eoi = on_vcpu_eoi,
 		.reset = on_vcpu_reset,
 		.triple_fault = on_vcpu_triple_fault,
 		.poweroff = on_vcpu_poweroff,

@@ -71,7 +71,8 @@ struct vmm {
 	struct vcpu_owner owner;
 	struct vcpu **vcpus; /* `cpus` of them; NULL until vmm_start */
 	struct device *acpi_pm;
-	int event_fd; /* readable once stopped */
+	struct device *ioapic; /* NULL: the kernel has it */
+	int event_fd;          /* readable once stopped */
 
 	pthread_mutex_t devices_lock; /* outermost; guards what follows */
 	struct list devices; /* struct machine_device: as they were added, so parents come first */

@@ -22,18 +22,19 @@ int machine_arch_memory(struct vmm *vm, unsigned flags, struct vmm_error *err)
 	return ret;
 }
 
+static struct irq_line *gsi_line(struct vmm *vm, unsigned gsi)
+{
+	return vm->ioapic ? ioapic_line(vm->ioapic, gsi) : kvm_irq_line(vm->kvm, gsi);
+}
+
 static struct irq_line *isa_irq(const struct device_env *env, unsigned irq)
 {
-	struct vmm *vm = env->opaque;
-
-	return irq < 16 ? kvm_irq_line(vm->kvm, irq) : NULL;
+	return irq < 16 ? gsi_line(env->opaque, irq) : NULL;
 }
 
 static struct irq_line *pci_line(void *opaque, unsigned slot, unsigned pin)
 {
-	struct vmm *vm = opaque;
-
-	return kvm_irq_line(vm->kvm, x86_pci_gsi(slot, pin));
+	return gsi_line(opaque, x86_pci_gsi(slot, pin));
 }
 
 static unsigned pci_gsi(void *opaque UNUSED, unsigned slot, unsigned pin)
@@ -85,9 +86,13 @@ int machine_arch_buses(struct vmm *vm, struct vmm_error *err)
 
 int machine_arch_devices(struct vmm *vm, struct vmm_error *err)
 {
-	int ret;
+	int ret = 0;
 
-	if ((ret = machine_add_device(vm, &acpi_pm_class, NULL, &vm->acpi_pm, err)) < 0 ||
+	/* First: the others ask it for their lines. */
+	if (vm->env.apic)
+		ret = machine_add_device(vm, &ioapic_class, NULL, &vm->ioapic, err);
+	if (ret < 0 ||
+	    (ret = machine_add_device(vm, &acpi_pm_class, NULL, &vm->acpi_pm, err)) < 0 ||
 	    (ret = machine_add_device(vm, &rtc_cmos_class, NULL, NULL, err)) < 0 ||
 	    (ret = machine_add_device(vm, &i8042_class, NULL, NULL, err)) < 0 ||
 	    (ret = machine_add_device(vm, &pvpanic_class, NULL, NULL, err)) < 0)

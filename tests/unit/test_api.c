@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -203,6 +204,67 @@ Test(api, a_disk_that_is_removed_before_the_start_gives_back_its_slot)
 	cr_assert_not_null(strstr(json, "\"class\":\"virtio-blk\",\"pci\":\"00:01.0\"}"), "%s",
 			   json);
 	free(json);
+	guest_end(&g);
+}
+
+/* What a controlling program does, until the VM has stopped. */
+struct controller {
+	struct vmm *vm;
+	bool children; /* this build has a class that comes and goes */
+	unsigned rounds;
+};
+
+static void *control(void *arg)
+{
+	struct controller *c = arg;
+	struct vmm_error err = {0};
+	char *json;
+	int r = 0;
+
+	while (r != -ESHUTDOWN) {
+		if (c->children) {
+			r = vmm_add_device(c->vm, "serial-port", "id=p,name=port", &err);
+			cr_assert(r == 0 || r == -ESHUTDOWN, "%s", err.message);
+		}
+		cr_assert_eq(vmm_device_list(c->vm, &json, &err), 0, "%s", err.message);
+		free(json);
+		r = vmm_device_action(c->vm, "debug-exit0", "none", NULL, NULL, &err);
+		cr_assert(r == -ENOENT || r == -ESHUTDOWN, "%s", err.message);
+		if (c->children) {
+			r = vmm_remove_device(c->vm, "p", &err);
+			cr_assert(r == 0 || r == -ESHUTDOWN, "%s", err.message);
+		}
+		c->rounds++;
+	}
+	return NULL;
+}
+
+Test(api, devices_may_be_acted_upon_while_the_vm_resets_and_stops, .timeout = 120)
+{
+	struct vmm_result result;
+	struct controller c = {0};
+	pthread_t thread;
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_loop, sizeof(code_loop));
+	cr_assert_eq(vmm_create(&g.vm, &g.config, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(vmm_add_device(g.vm, "debug-exit", NULL, &g.err), 0, "%s", g.err.message);
+	c.vm = g.vm;
+	c.children = vmm_check_device("serial-port", "name=port", "port", &g.err) == 0;
+	if (c.children)
+		cr_assert_eq(vmm_add_device(g.vm, "virtio-serial", NULL, &g.err), 0, "%s",
+			     g.err.message);
+	/* Before, during and after the life of the guest. */
+	cr_assert_eq(pthread_create(&thread, NULL, control, &c), 0);
+	cr_assert_eq(vmm_start(g.vm, &g.err), 0, "%s", g.err.message);
+	for (int i = 0; i < 20; i++)
+		cr_assert_eq(vmm_reset(g.vm, &g.err), 0, "%s", g.err.message);
+	vmm_stop(g.vm);
+	cr_assert_eq(vmm_wait(g.vm, &result), 0);
+	cr_assert_eq(result.kind, VMM_EXIT_STOPPED);
+	pthread_join(thread, NULL);
+	cr_assert_gt(c.rounds, 0);
 	guest_end(&g);
 }
 

@@ -14,6 +14,7 @@ struct opts {
 	uint64_t size;
 	int cache;
 	char *serial;
+	char **forwards;
 };
 
 static const char *const caches[] = {"writeback", "none", "unsafe", NULL};
@@ -43,6 +44,7 @@ static const struct option_desc table[] = {
 	 .type = OPTION_STRING,
 	 .offset = offsetof(struct opts, serial),
 	 .fallback = "vmm"},
+	{.name = "forward", .type = OPTION_LIST, .offset = offsetof(struct opts, forwards)},
 	OPTION_END,
 };
 
@@ -64,6 +66,7 @@ static void expect_error(const char *text, const char *message)
 	cr_assert_eq(strncmp(err.message, "--disk: ", 8), 0);
 	cr_assert_null(o.path);
 	cr_assert_null(o.serial);
+	cr_assert_null(o.forwards);
 }
 
 Test(option, defaults_fill_what_is_not_given)
@@ -115,6 +118,42 @@ Test(option, doubled_commas_are_commas_in_the_value)
 	cr_assert_str_eq(o.path, "a,b.img");
 	cr_assert_str_eq(o.serial, ",x,,y,");
 	options_free(table, &o);
+}
+
+Test(option, a_list_keeps_every_value_in_order)
+{
+	struct opts o;
+
+	cr_assert_eq(parse("a.img,forward=1,,2,readonly,forward=,forward=x=y", &o), 0);
+	cr_assert_str_eq(o.forwards[0], "1,2");
+	cr_assert_str_eq(o.forwards[1], "");
+	cr_assert_str_eq(o.forwards[2], "x=y");
+	cr_assert_null(o.forwards[3]);
+	options_free(table, &o);
+	cr_assert_null(o.forwards);
+
+	cr_assert_eq(parse("a.img", &o), 0);
+	cr_assert_null(o.forwards);
+	options_free(table, &o);
+	expect_error("a.img,forward=1,forward=2,size=x", "size=x");
+	expect_error("a.img,forward", "needs a value");
+}
+
+Test(option, a_list_has_a_bound)
+{
+	char text[OPTION_LIST_MAX * 16 + 64] = "a.img";
+	struct opts o;
+	unsigned n;
+
+	for (n = 0; n < OPTION_LIST_MAX; n++)
+		strncat(text, ",forward=x", sizeof(text) - strlen(text) - 1);
+	cr_assert_eq(parse(text, &o), 0);
+	for (n = 0; o.forwards[n]; n++)
+		;
+	cr_assert_eq(n, OPTION_LIST_MAX);
+	options_free(table, &o);
+	strncat(text, ",forward=x", sizeof(text) - strlen(text) - 1);
+	expect_error(text, "more than 64 times");
 }
 
 Test(option, bool_takes_the_six_words)

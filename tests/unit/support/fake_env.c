@@ -126,6 +126,26 @@ unsigned fake_msi_count(struct fake_env *fake, uint32_t data)
 	return n;
 }
 
+/* Local APICs. */
+
+static void fake_apic_send(struct apic_sink *sink, const struct apic_message *message)
+{
+	struct fake_apic *apic = container_of(sink, struct fake_apic, sink);
+
+	if (apic->sent < FAKE_MSI_LOG)
+		apic->messages[apic->sent] = *message;
+	apic->sent++;
+}
+
+static void fake_apic_watch(struct apic_sink *sink, unsigned pin,
+			    const struct apic_message *message)
+{
+	struct fake_apic *apic = container_of(sink, struct fake_apic, sink);
+
+	cr_assert_lt(pin, FAKE_APIC_PINS);
+	apic->watched[pin] = message ? *message : (struct apic_message){0};
+}
+
 /* Doorbells. */
 
 static int fake_doorbell_attach(struct doorbell_sink *sink, uint64_t addr, unsigned size, int fd)
@@ -235,6 +255,8 @@ static void init_sinks(struct fake_env *fake)
 	fake->msi.sink.create = fake_msi_create;
 	fake->msi.limit = UINT32_MAX;
 	pthread_mutex_init(&fake->msi.lock, NULL);
+	fake->apic.sink.send = fake_apic_send;
+	fake->apic.sink.watch = fake_apic_watch;
 	fake->doorbells.sink.attach = fake_doorbell_attach;
 	fake->doorbells.sink.detach = fake_doorbell_detach;
 }
@@ -273,6 +295,7 @@ void fake_env_init(struct fake_env *fake, uint64_t ram_bytes)
 	env->log = &fake->log;
 	env->clock = &fake->clock.clock;
 	env->msi = &fake->msi.sink;
+	env->apic = &fake->apic.sink;
 	env->doorbells = &fake->doorbells.sink;
 	env->isa_irq = fake_isa_irq;
 	env->event = fake_event;

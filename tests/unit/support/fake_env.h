@@ -18,6 +18,7 @@
 #define FAKE_INTX_LINES     8
 #define FAKE_INTX_GSI       16
 #define FAKE_MSI_LOG        256
+#define FAKE_APIC_PINS      24
 #define FAKE_DOORBELLS      64
 #define FAKE_MACHINE_EVENTS (MACHINE_EVENT_QUIT + 1)
 
@@ -57,6 +58,14 @@ struct fake_msi {
 	struct fake_msi_message messages[FAKE_MSI_LOG];
 };
 
+/* Local APICs: what was sent to them, and of which messages they report the end. */
+struct fake_apic {
+	struct apic_sink sink;
+	unsigned sent; /* the first FAKE_MSI_LOG are in `messages` */
+	struct apic_message messages[FAKE_MSI_LOG];
+	struct apic_message watched[FAKE_APIC_PINS]; /* address 0: none */
+};
+
 struct fake_doorbell {
 	uint64_t addr;
 	unsigned size;
@@ -78,6 +87,7 @@ struct fake_env {
 	struct fake_irq irq[FAKE_ISA_IRQS];
 	struct fake_irq intx[FAKE_INTX_LINES];
 	struct fake_msi msi;
+	struct fake_apic apic;
 	struct fake_doorbells doorbells;
 
 	_Atomic unsigned events; /* all machine events */
