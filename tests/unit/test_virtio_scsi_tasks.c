@@ -364,6 +364,38 @@ Test(virtio_scsi_tasks, units_come_and_go_while_the_guest_works)
 
 /* ---- many ---- */
 
+Test(virtio_scsi_tasks, disks_that_share_an_engine_read_at_once_and_go_one_by_one)
+{
+	struct device *devs[8];
+	struct scsi_ask ask = scsi_rw10(SCSI_READ_10, 0, 8);
+	gpa_t at[ARRAY_SIZE(devs)];
+
+	ask.in = virtio_driver_alloc(&f.driver, 4096);
+	ask.in_len = 4096;
+	for (unsigned i = 0; i < ARRAY_SIZE(devs); i++) {
+		char id[8], options[32];
+
+		snprintf(id, sizeof(id), "d%u", i);
+		snprintf(options, sizeof(options), "target=%u", i + 1);
+		devs[i] = scsi_add_disk(&f, id, options);
+		scsi_do(&f, &(struct scsi_ask){.target = i + 1});
+	}
+	for (unsigned left = ARRAY_SIZE(devs); left; left--) {
+		for (unsigned i = 0; i < left; i++) {
+			ask.target = i + 1;
+			at[i] = scsi_add(&f, &ask);
+		}
+		scsi_kick(&f, 0);
+		for (unsigned i = 0; i < left; i++)
+			virtio_driver_wait(&f.driver, VIRTIO_SCSI_REQUEST, NULL);
+		for (unsigned i = 0; i < left; i++)
+			scsi_assert_good(scsi_answer_at(&f, at[i]));
+		cr_assert_eq(f.scsi->bus.engines.users[BLOCK_ENGINE_THREADS], left);
+		fake_env_remove(devs[left - 1]);
+	}
+	cr_assert_null(f.scsi->bus.engines.engines[BLOCK_ENGINE_THREADS]);
+}
+
 #define MANY 1024u
 
 Test(virtio_scsi_tasks, a_thousand_units_are_found_and_listed)
