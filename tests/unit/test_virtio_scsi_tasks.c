@@ -163,6 +163,31 @@ Test(virtio_scsi_tasks, functions_for_nobody_are_refused)
 		     VIRTIO_SCSI_S_OK);
 }
 
+Test(virtio_scsi_tasks, notifications_are_subscribed_to_in_vain)
+{
+	for (uint32_t type = VIRTIO_SCSI_T_AN_QUERY; type <= VIRTIO_SCSI_T_AN_SUBSCRIBE; type++)
+		for (uint8_t target = 0; target < 2; target++) {
+			const struct virtio_scsi_ctrl_an_req req = {
+				.type = type, .lun = {1, target}, .event_requested = 2};
+			gpa_t at = virtio_driver_alloc(&f.driver, sizeof(req));
+			gpa_t in = virtio_driver_alloc(&f.driver, 5);
+			struct virtio_scsi_ctrl_an_resp resp;
+
+			driver_write(f.driver.memory, at, &req, sizeof(req));
+			cr_assert_eq(guest_fill(f.driver.memory, in, 0xff, 5), 0);
+			driver_ring_add(
+				&f.driver.rings[VIRTIO_SCSI_CONTROL],
+				(struct driver_buffer[]){{at, sizeof(req), false}, {in, 5, true}},
+				2);
+			virtio_driver_kick(&f.driver, VIRTIO_SCSI_CONTROL);
+			cr_assert_eq(virtio_driver_wait(&f.driver, VIRTIO_SCSI_CONTROL, NULL), 5u);
+			driver_read(f.driver.memory, in, &resp, sizeof(resp));
+			cr_assert_eq(resp.event_actual, 0u);
+			cr_assert_eq(resp.response,
+				     target ? VIRTIO_SCSI_S_BAD_TARGET : VIRTIO_SCSI_S_OK);
+		}
+}
+
 Test(virtio_scsi_tasks, driver_reset_waits_for_the_disk)
 {
 	held_write(0, 1);
