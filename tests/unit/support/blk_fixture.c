@@ -125,7 +125,7 @@ void blk_create(struct blk_fixture *f, const char *options)
 {
 	char all[512];
 
-	snprintf(all, sizeof(all), "path=%s%s%s", f->path, options ? "," : "",
+	snprintf(all, sizeof(all), "packed=on,path=%s%s%s", f->path, options ? "," : "",
 		 options ? options : "");
 	f->dev = fake_env_device(&f->fake, &virtio_blk_class.device, all);
 	f->blk = virtio_blk(virtio_device(f->dev));
