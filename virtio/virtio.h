@@ -61,10 +61,11 @@ struct virtio_class {
 	 */
 	void (*drain)(struct virtio_device *vd);
 	/*
-	 * Optional, for classes that hold chains for as long as nothing happens (event queues,
-	 * receive buffers taken in advance): push the chains of queue `index` that no backend
-	 * holds; the driver wants that queue reset (2.6.1). None is popped until it is enabled
-	 * anew. The others come back when their work is done, as always. Home loop, lock held.
+	 * Optional: the driver wants queue `index` reset (2.6.1), whether anything is in flight or
+	 * not. For classes that hold chains for as long as nothing happens (event queues, receive
+	 * buffers taken in advance): push those that no backend holds. The others come back when
+	 * their work is done, as always; none is popped until the queue is enabled anew. For
+	 * classes whose backend has the rings itself: take them back. Home loop, lock held.
 	 */
 	void (*drain_queue)(struct virtio_device *vd, unsigned index);
 	/* Optional: the class's own state back to what it was after realize. Drained, lock held. */
@@ -176,6 +177,7 @@ extern const char *const virtio_transport_names[];
 /*
  * For a class's realize: make `count` queues of at most max_size entries, offer `features` (device
  * bits; the core adds its own of section 6). Undone by virtio_fini.
+ * A backend that cannot do one of those: take it away from vd->features before realize ends.
  */
 int virtio_init(struct virtio_device *vd, unsigned count, uint16_t max_size, uint64_t features,
 		struct vmm_error *err) MUST_CHECK;
