@@ -54,6 +54,7 @@ LIB_OBJS     := $(LIB_SRCS:%.c=$(O)/obj/%.o)
 CLI_OBJS     := $(CLI_SRCS:%.c=$(O)/obj/%.o)
 SUPPORT_OBJS := $(SUPPORT_SRCS:%.c=$(O)/obj/%.o)
 SUPPORT_A    := $(O)/obj/tests/support.a
+CLI_A        := $(O)/obj/tests/cli.a
 UNIT_BINS    := $(UNIT_SRCS:%.c=$(O)/%)
 CONF_BINS    := $(CONF_SRCS:%.c=$(O)/%)
 FUZZ_BINS    := $(FUZZ_SRCS:%.c=$(O)/%)
@@ -120,7 +121,7 @@ remember = $(shell mkdir -p $(dir $(1)); printf '%s\n' '$(2)' | cmp -s - $(1) ||
 ifneq ($(filter-out help clean deps format lint print-lint-flags install uninstall demo bench check asan tsan fuzz \
          coverage,$(or $(MAKECMDGOALS),all)),)
 $(call remember,$(O)/.flags,$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL))
-$(call remember,$(O)/.sources,$(LIB_SRCS) $(SUPPORT_SRCS))
+$(call remember,$(O)/.sources,$(LIB_SRCS) $(SUPPORT_SRCS) $(CLI_SRCS))
 endif
 $(O)/.flags $(O)/.sources:
 	@mkdir -p $(@D)
@@ -194,14 +195,20 @@ $(SUPPORT_A): $(SUPPORT_OBJS) $(O)/.sources
 	@rm -f $@
 	@$(AR) rcs $@ $(SUPPORT_OBJS)
 
+# The command without its main, likewise.
+$(CLI_A): $(CLI_OBJS) $(O)/.sources
+	@mkdir -p $(@D)
+	@rm -f $@
+	@$(AR) rcs $@ $(filter-out %/main.o,$(CLI_OBJS))
+
 # Criterion cannot run under ThreadSanitizer; a runtime of our own stands in.
 CRITERION := $(if $(findstring thread,$(SANITIZE)),$(O)/obj/tests/tsan/criterion.o,-lcriterion)
 
-$(UNIT_BINS) $(CONF_BINS): $(O)/tests/%: $(O)/obj/tests/%.o $(SUPPORT_A) $(LIB_A) \
+$(UNIT_BINS) $(CONF_BINS): $(O)/tests/%: $(O)/obj/tests/%.o $(SUPPORT_A) $(CLI_A) $(LIB_A) \
 		$(filter %.o,$(CRITERION))
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(SUPPORT_A) $(LIB_A) $(PKG_LIBS) $(CRITERION)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(SUPPORT_A) $(CLI_A) $(LIB_A) $(PKG_LIBS) $(CRITERION)
 
 .PHONY: tests fuzzers
 tests: $(UNIT_BINS) $(CONF_BINS) $(GUEST_PROGRAMS)

@@ -83,8 +83,11 @@ const char *did_you_mean(char *buf, size_t size, const char *word, const char *p
 
 /* ---- devices.c ---- */
 
-/* True if there is such a device class; if not, that has been reported. */
-bool device_class_exists(const char *cls);
+/* Does this build have such a device class? */
+bool device_class_known(const char *cls);
+
+/* The same; if not, that has been reported. what: as for check_device. */
+bool device_class_exists(const char *what, const char *cls);
 
 /*
  * GO_ON if there is such a device class and the options suit it, else STATUS_USAGE (reported).
@@ -92,9 +95,24 @@ bool device_class_exists(const char *cls);
  */
 int check_device(const char *what, const char *cls, const char *options);
 
-/* Print the device classes, or the options of one. */
+/* Print the device classes, the options of one, or what a stream can be. */
 void print_device_classes(void);
 void print_device_options(const char *cls);
+void print_streams(void);
+
+/* ---- shorthand.c: lists of key=value. What is returned is allocated. ---- */
+
+/* The value of the first item KEY=VALUE, commas single; NULL: there is none. list: may be NULL. */
+char *option_value(const char *list, const char *key);
+/* The list without the items KEY=VALUE. */
+char *without_option(const char *list, const char *key);
+/* The text with its commas doubled, as a value in a list. */
+char *quote_option(const char *text);
+/*
+ * The options of a device of class `cls` from "BACKEND[,item]...", where `option` is the one that
+ * says what the device is connected to; the rule stands in shorthand.c.
+ */
+char *connected_options(const char *cls, const char *option, const char *text);
 
 /* ---- values.c ---- */
 
@@ -106,11 +124,17 @@ void *allocate(size_t size);
 char *duplicate(const char *text);
 char *format(const char *fmt, ...) CLI_PRINTF(1, 2);
 
+/*
+ * Index of value in names (NULL-terminated), or -1 (reported). option: what stands before the
+ * value.
+ */
+int choose(const char *option, const char *value, const char *const *names);
+
 /* Parse the value of one option. Each returns GO_ON or STATUS_USAGE (reported). */
 int set_cpus(struct vmm_config *config, const char *value);
 int set_memory(struct vmm_config *config, const char *value);
 int set_timeout(struct timespec *timeout, const char *value);
-int check_serial(const char *spec);
+int set_switch(bool *on, const char *option, const char *value);
 int set_log(struct vmm_config *config, const char *value);
 int set_on_reboot(struct vmm_config *config, const char *value);
 
@@ -119,6 +143,7 @@ int set_on_reboot(struct vmm_config *config, const char *value);
 struct run_device {
 	const char *cls;     /* allocated, or static */
 	const char *options; /* "key=value,…" or NULL */
+	bool unasked;        /* a default: where it cannot be had, the VM does without */
 };
 
 struct run_options {
@@ -138,6 +163,36 @@ int run_options_parse(struct run_options *options, int argc, char **argv);
 
 /* Print the options of `vmm run`. */
 void run_options_help(void);
+
+/* ---- run_devices.c ---- */
+
+/* What the options read so far say about devices; most of it is in out->devices at once. */
+struct wishes {
+	struct run_options *out;
+	const char *serial;     /* options of the serial port; NULL: not asked for */
+	const char *root;       /* the first disk in the guest; NULL: no disk */
+	bool console;           /* there is a virtio console */
+	bool net, balloon, rng; /* the user has decided: no default */
+	bool defaults;
+};
+
+/*
+ * Act upon the value of one option. Each returns GO_ON or the exit status (a mistake reported, or
+ * help printed).
+ */
+int add_disk(struct wishes *wishes, const char *value);
+int add_net(struct wishes *wishes, const char *value);
+int set_serial(struct wishes *wishes, const char *value);
+int add_console(struct wishes *wishes, const char *value);
+int add_port(struct wishes *wishes, const char *value);
+int add_balloon(struct wishes *wishes, const char *value);
+int add_rng(struct wishes *wishes, const char *value);
+int add_any_device(struct wishes *wishes, const char *value);
+
+/* All options have been read: add what comes unasked. */
+int complete_devices(struct wishes *wishes);
+/* The kernel's command line for these devices. */
+char *default_cmdline(const struct wishes *wishes);
 
 /* ---- terminal.c ---- */
 

@@ -19,19 +19,32 @@ static void class_names(const char **names)
 	names[n] = NULL;
 }
 
-bool device_class_exists(const char *cls)
+bool device_class_known(const char *cls)
 {
 	const char *names[MAX_CLASSES + 1];
-	char hint[128];
 
 	class_names(names);
 	for (unsigned i = 0; names[i]; i++) {
 		if (strcmp(names[i], cls) == 0)
 			return true;
 	}
-	did_you_mean(hint, sizeof(hint), cls, "", names);
-	usage_error("--device %s: there is no such device%s ('vmm run --device help' lists them)",
-		    cls, hint);
+	return false;
+}
+
+bool device_class_exists(const char *what, const char *cls)
+{
+	const char *names[MAX_CLASSES + 1];
+	char hint[128];
+
+	if (device_class_known(cls))
+		return true;
+	class_names(names);
+	if (strncmp(what, "--device", strlen("--device")) != 0)
+		usage_error("%s: this build has no device %s", what, cls);
+	else
+		usage_error("--device %s: there is no such device%s ('vmm run --device help' lists "
+			    "them)",
+			    cls, did_you_mean(hint, sizeof(hint), cls, "", names));
 	return false;
 }
 
@@ -39,11 +52,20 @@ int check_device(const char *what, const char *cls, const char *options)
 {
 	struct vmm_error err;
 
-	if (!device_class_exists(cls))
+	if (!device_class_exists(what, cls))
 		return STATUS_USAGE;
 	if (vmm_check_device(cls, options, what, &err) != 0)
 		return usage_error("%s", err.message);
 	return GO_ON;
+}
+
+void print_streams(void)
+{
+	struct vmm_stream_info info;
+
+	printf("Streams:\n");
+	for (unsigned i = 0; vmm_stream_kind(i, &info); i++)
+		printf("  %-34s %s\n", info.usage, info.help);
 }
 
 void print_device_classes(void)
@@ -63,7 +85,9 @@ static int option_syntax(char *buf, size_t size, const struct vmm_option_info *i
 	if (strcmp(info->type, "bool") == 0)
 		return (int)len + snprintf(buf + len, size - len, "on|off");
 	if (!info->choices || !info->choices[0]) {
-		for (const char *p = info->type; *p && len < size - 1; p++)
+		const char *type = strcmp(info->type, "list") == 0 ? "text" : info->type;
+
+		for (const char *p = type; *p && len < size - 1; p++)
 			buf[len++] = *p >= 'a' && *p <= 'z' ? (char)(*p - 'a' + 'A') : *p;
 		buf[len] = '\0';
 		return (int)len;
@@ -74,23 +98,45 @@ static int option_syntax(char *buf, size_t size, const struct vmm_option_info *i
 	return (int)len;
 }
 
+static void print_option(const char *indent, const struct vmm_option_info *info)
+{
+	char syntax[256];
+
+	if (option_syntax(syntax, sizeof(syntax), info) > 34)
+		printf("%s%s\n%s%-34s", indent, syntax, indent, "");
+	else
+		printf("%s%-34s", indent, syntax);
+	printf(" %s", info->help ? info->help : "");
+	if (strcmp(info->type, "list") == 0)
+		printf(" (may be repeated)");
+	if (info->required)
+		printf(" (required)");
+	else if (info->fallback)
+		printf(" (default: %s)", info->fallback);
+	printf("\n");
+}
+
+static void print_actions(const char *cls)
+{
+	struct vmm_action_info action;
+	struct vmm_option_info option;
+
+	for (unsigned i = 0; vmm_device_action_info(cls, i, &action); i++) {
+		if (i == 0)
+			printf("What can be done to it while it runs:\n");
+		printf("  %-34s %s\n", action.name, action.help);
+		for (unsigned k = 0; vmm_device_action_option(cls, i, k, &option); k++)
+			print_option("      ", &option);
+	}
+}
+
 void print_device_options(const char *cls)
 {
 	struct vmm_option_info info;
-	char syntax[256];
 
 	printf("Options of %s:\n", cls);
-	for (unsigned i = 0; vmm_device_option(cls, i, &info); i++) {
-		if (option_syntax(syntax, sizeof(syntax), &info) > 34)
-			printf("  %s\n  %-34s", syntax, "");
-		else
-			printf("  %-34s", syntax);
-		printf(" %s", info.help ? info.help : "");
-		if (info.required)
-			printf(" (required)");
-		else if (info.fallback)
-			printf(" (default: %s)", info.fallback);
-		printf("\n");
-	}
+	for (unsigned i = 0; vmm_device_option(cls, i, &info); i++)
+		print_option("  ", &info);
 	printf("A comma inside a value is written twice.\n");
+	print_actions(cls);
 }

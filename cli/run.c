@@ -223,6 +223,22 @@ static int fail_errno(struct vmm_error *err, const char *what)
 	return -err->code;
 }
 
+static int add_devices(struct run *run, struct vmm_error *err)
+{
+	const struct run_options *options = run->options;
+
+	for (size_t i = 0; i < options->device_count; i++) {
+		const struct run_device *device = &options->devices[i];
+		int r = vmm_add_device(run->vm, device->cls, device->options, err);
+
+		if (r && !device->unasked)
+			return r;
+		if (r)
+			message_at(options->config.log_level, VMM_LOG_INFO, "%s", err->message);
+	}
+	return 0;
+}
+
 static int start(struct run *run, struct vmm_error *err)
 {
 	const struct run_options *options = run->options;
@@ -230,9 +246,8 @@ static int start(struct run *run, struct vmm_error *err)
 
 	if (!r && open_signals(run) != 0)
 		r = fail_errno(err, "cannot receive signals");
-	for (size_t i = 0; !r && i < options->device_count; i++)
-		r = vmm_add_device(run->vm, options->devices[i].cls, options->devices[i].options,
-				   err);
+	if (!r)
+		r = add_devices(run, err);
 	if (!r)
 		r = vmm_start(run->vm, err);
 	if (!r)

@@ -3,11 +3,6 @@
  * The options of `vmm run`, checked as far as that goes without touching the host. Strings that
  * are made here live until the process ends, as argv does.
  */
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "cli.h"
 
 enum run_option {
@@ -18,7 +13,13 @@ enum run_option {
 	OPT_CPUS,
 	OPT_MEMORY,
 	OPT_SERIAL,
+	OPT_CONSOLE,
+	OPT_PORT,
+	OPT_NET,
+	OPT_BALLOON,
+	OPT_RNG,
 	OPT_DEVICE,
+	OPT_DEFAULTS,
 	OPT_ON_REBOOT,
 	OPT_TIMEOUT,
 	OPT_NAME,
@@ -36,22 +37,37 @@ static const struct cli_option table[] = {
 	 OPT_INITRD},
 	{"append", 'a', "TEXT",
 	 "The kernel's command line. Given several times, joined by spaces.\n"
-	 "Default: console=ttyS0, and root=/dev/vda rw if there is a disk but no initrd.",
-	 OPT_APPEND},
+	 "Default: console=ttyS0 (console=hvc0 after it with --console), and root=/dev/vda rw if\n"
+	 "there is a disk but no initrd.", OPT_APPEND},
 	{"disk", 'd', "[path=]PATH[,KEY=VALUE]...",
-	 "A disk, short for --device virtio-blk,path=PATH. The first is /dev/vda.\n"
-	 "--disk help lists the keys.", OPT_DISK},
+	 "A disk, short for --device virtio-blk,path=PATH. The first is /dev/vda. With bus=scsi it\n"
+	 "is a SCSI disk, /dev/sda, and with media=cdrom too a CD-ROM. --disk help lists the keys.",
+	 OPT_DISK},
+	{"net", 'N', "BACKEND[,KEY=VALUE]...|none",
+	 "A network card: short for --device virtio-net,backend=BACKEND. Keys that are not the\n"
+	 "card's are the backend's. Default: user. --net help lists the card's.", OPT_NET},
 	{"cpus", 'c', "N", "Number of virtual CPUs, 1 to 255. Default: 1.", OPT_CPUS},
-	{"memory", 'm', "SIZE[,hugepages=on|off][,prealloc=on|off]",
+	{"memory", 'm', "SIZE[,hugepages=on|off][,prealloc=on|off][,shared=on|off]",
 	 "Memory of the guest, with a suffix K, M, G or T. Default: 512M.\n"
-	 "hugepages: use 2 MiB pages of hugetlbfs. prealloc: touch all of it at start.",
+	 "hugepages: use 2 MiB pages of hugetlbfs. prealloc: touch all of it at start.\n"
+	 "shared: memory that other processes can map.",
 	 OPT_MEMORY},
-	{"serial", 's', "stdio|pty|unix:PATH|file:PATH|none",
-	 "Where the first serial port goes. Default: stdio (leave with Ctrl-a x). pty: -v tells\n"
-	 "its name.", OPT_SERIAL},
+	{"serial", 's', "STREAM",
+	 "Where the first serial port goes: stdio (default; leave with Ctrl-a x), pty (-v tells its\n"
+	 "name), unix:PATH, file:PATH or none. --serial help lists them.", OPT_SERIAL},
+	{"console", 0, "STREAM",
+	 "A virtio console, /dev/hvc0 in the guest; several are hvc0, hvc1 and so on.", OPT_CONSOLE},
+	{"port", 'p', "NAME=STREAM",
+	 "A virtio serial port, /dev/virtio-ports/NAME in the guest.", OPT_PORT},
+	{"balloon", 0, "on|off|KEY=VALUE[,KEY=VALUE]...",
+	 "A memory balloon. Default: on. --balloon help lists the keys.", OPT_BALLOON},
+	{"rng", 0, "on|off|KEY=VALUE[,KEY=VALUE]...",
+	 "A source of entropy. Default: on. --rng help lists the keys.", OPT_RNG},
 	{"device", 'D', "CLASS[,KEY=VALUE]...",
 	 "Add a device. --device help lists the classes, --device CLASS,help the keys of one.",
 	 OPT_DEVICE},
+	{"defaults", 0, "on|off",
+	 "off: no network, balloon or entropy that is not asked for. Default: on.", OPT_DEFAULTS},
 	{"on-reboot", 0, "reset|exit",
 	 "When the guest reboots: really reboot, or end with status 6. Default: reset.",
 	 OPT_ON_REBOOT},
@@ -70,87 +86,9 @@ static const struct cli_option table[] = {
 /* What is collected while the options are read. */
 struct parse {
 	struct run_options *out;
-	char *append;       /* allocated; NULL: not given */
-	const char *serial; /* NULL: not given */
-	bool disk;
+	struct wishes wishes;
+	char *append; /* allocated; NULL: not given */
 };
-
-/* Device options are checked here, so that a slip is found before the host is touched. */
-static int add_device(struct run_options *out, const char *what, const char *cls,
-		      const char *options)
-{
-	int status = check_device(what, cls, options);
-
-	if (status == GO_ON)
-		out->devices[out->device_count++] = (struct run_device){cls, options};
-	return status;
-}
-
-static bool asks_for_help(const char *options)
-{
-	return options && (strcmp(options, "help") == 0 || strcmp(options, "?") == 0);
-}
-
-static int show_device_options(const char *cls)
-{
-	if (!device_class_exists(cls))
-		return STATUS_USAGE;
-	print_device_options(cls);
-	return finish_output();
-}
-
-static int set_device(struct run_options *out, const char *value)
-{
-	char *cls = duplicate(value);
-	char *options = strchr(cls, ',');
-
-	if (asks_for_help(value)) {
-		print_device_classes();
-		return finish_output();
-	}
-	if (options)
-		*options++ = '\0';
-	if (asks_for_help(options))
-		return show_device_options(cls);
-	return add_device(out, format("--device %s", cls), cls, options);
-}
-
-static int set_disk(struct run_options *out, const char *value)
-{
-	size_t key = strcspn(value, "=,");
-
-	if (asks_for_help(value))
-		return show_device_options("virtio-blk");
-	if (!*value)
-		return usage_error("--disk needs a value: --disk [path=]PATH[,KEY=VALUE]...");
-	/* No key has a slash: this is a path that has an equals sign. */
-	if (value[key] != '=' || memchr(value, '/', key))
-		value = format("path=%s", value);
-	return add_device(out, "--disk", "virtio-blk", value);
-}
-
-/* The serial port is a device like any other; a comma inside one of its values is doubled. */
-static int add_serial(struct run_options *out, const char *spec)
-{
-	char *options = allocate(2 * strlen(spec) + sizeof("chardev="));
-	char *p = stpcpy(options, "chardev=");
-
-	for (const char *s = spec; *s; s++) {
-		*p++ = *s;
-		if (*s == ',')
-			*p++ = ',';
-	}
-	*p = '\0';
-	return add_device(out, "--serial", "isa-serial", options);
-}
-
-static int set_serial(struct parse *parse, const char *value)
-{
-	if (asks_for_help(value))
-		return show_device_options("isa-serial");
-	parse->serial = value;
-	return check_serial(value);
-}
 
 static int set_option(struct parse *parse, int id, const char *value)
 {
@@ -169,16 +107,27 @@ static int set_option(struct parse *parse, int id, const char *value)
 			parse->append ? format("%s %s", parse->append, value) : duplicate(value);
 		return GO_ON;
 	case OPT_DISK:
-		parse->disk = true;
-		return set_disk(out, value);
+		return add_disk(&parse->wishes, value);
+	case OPT_NET:
+		return add_net(&parse->wishes, value);
 	case OPT_CPUS:
 		return set_cpus(config, value);
 	case OPT_MEMORY:
 		return set_memory(config, value);
 	case OPT_SERIAL:
-		return set_serial(parse, value);
+		return set_serial(&parse->wishes, value);
+	case OPT_CONSOLE:
+		return add_console(&parse->wishes, value);
+	case OPT_PORT:
+		return add_port(&parse->wishes, value);
+	case OPT_BALLOON:
+		return add_balloon(&parse->wishes, value);
+	case OPT_RNG:
+		return add_rng(&parse->wishes, value);
 	case OPT_DEVICE:
-		return set_device(out, value);
+		return add_any_device(&parse->wishes, value);
+	case OPT_DEFAULTS:
+		return set_switch(&parse->wishes.defaults, "--defaults ", value);
 	case OPT_ON_REBOOT:
 		return set_on_reboot(config, value);
 	case OPT_TIMEOUT:
@@ -203,33 +152,16 @@ static int set_option(struct parse *parse, int id, const char *value)
 	}
 }
 
-/* Standard input can be read by one only; the terminal guard wants to know whether it is. */
-static bool reads_stdin(const struct run_device *device)
-{
-	return device->options && strstr(device->options, "=stdio");
-}
-
 static int complete(struct parse *parse)
 {
 	struct run_options *out = parse->out;
-	bool has_serial = false;
-	int status = GO_ON;
+	int status;
 
 	if (!out->config.kernel)
 		return usage_error("which kernel? Give one with --kernel PATH ('vmm run --help' "
 				   "lists the options)");
-	for (size_t i = 0; i < out->device_count; i++)
-		has_serial |= strcmp(out->devices[i].cls, "isa-serial") == 0;
-	if (parse->serial || !has_serial)
-		status = add_serial(out, parse->serial ? parse->serial : "stdio");
-	for (size_t i = 0; i < out->device_count; i++)
-		out->uses_stdin |= reads_stdin(&out->devices[i]);
-	if (parse->append)
-		out->config.cmdline = parse->append;
-	else if (parse->disk && !out->initrd_count)
-		out->config.cmdline = "console=ttyS0 root=/dev/vda rw";
-	else
-		out->config.cmdline = "console=ttyS0";
+	status = complete_devices(&parse->wishes);
+	out->config.cmdline = parse->append ? parse->append : default_cmdline(&parse->wishes);
 	if (out->initrd_count)
 		out->config.initrds = out->initrds;
 	out->config.log = message_log;
@@ -240,9 +172,9 @@ int run_options_parse(struct run_options *options, int argc, char **argv)
 {
 	struct arguments args = {
 		.table = table, .command = "run", .argc = argc, .argv = argv, .next = 1};
-	struct parse parse = {.out = options};
-	/* Each argument makes one thing at most; the serial port and the end mark come on top. */
-	size_t most = (size_t)argc + 2;
+	struct parse parse = {.out = options, .wishes = {.out = options, .defaults = true}};
+	/* An argument makes a device and its controller at most; the defaults come on top. */
+	size_t most = 2 * (size_t)argc + 8;
 	const char *value;
 	int id;
 

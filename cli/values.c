@@ -60,8 +60,7 @@ char *format(const char *fmt, ...)
 	return text;
 }
 
-/* Index of value in names, or -1 with a message. option: what stands before the value. */
-static int choose(const char *option, const char *value, const char *const *names)
+int choose(const char *option, const char *value, const char *const *names)
 {
 	char list[128] = "", hint[64];
 	size_t len = 0;
@@ -153,7 +152,10 @@ static int set_memory_size(struct vmm_config *config, const char *text)
 
 static int set_memory_item(struct vmm_config *config, char *item, bool first)
 {
-	static const char *const names[] = {"size", "hugepages", "prealloc", NULL};
+	static const char *const names[] = {"size", "hugepages", "prealloc", "shared", NULL};
+	bool *const fields[] = {NULL, &config->hugepages, &config->prealloc, &config->shared};
+	char what[32];
+	unsigned i = 1;
 	char *value = strchr(item, '=');
 	char hint[64];
 	int on = 1;
@@ -164,18 +166,20 @@ static int set_memory_item(struct vmm_config *config, char *item, bool first)
 		*value++ = '\0';
 	if (value && strcmp(item, "size") == 0)
 		return set_memory_size(config, value);
-	if (strcmp(item, "hugepages") != 0 && strcmp(item, "prealloc") != 0) {
+	while (names[i] && strcmp(item, names[i]) != 0)
+		i++;
+	if (!names[i]) {
 		did_you_mean(hint, sizeof(hint), item, "", names);
-		return usage_error(
-			"--memory: unknown option '%s'%s (there are size, hugepages and prealloc)",
-			item, hint);
+		return usage_error("--memory: unknown option '%s'%s (there are size, hugepages, "
+				   "prealloc and shared)",
+				   item, hint);
 	}
+	snprintf(what, sizeof(what), "--memory %s=", names[i]);
 	if (value)
-		on = choose(item[0] == 'h' ? "--memory hugepages=" : "--memory prealloc=", value,
-			    bool_names);
+		on = choose(what, value, bool_names);
 	if (on < 0)
 		return STATUS_USAGE;
-	*(item[0] == 'h' ? &config->hugepages : &config->prealloc) = on & 1;
+	*fields[i] = on & 1;
 	return GO_ON;
 }
 
@@ -190,6 +194,16 @@ int set_memory(struct vmm_config *config, const char *value)
 		first = false;
 	}
 	return status;
+}
+
+int set_switch(bool *on, const char *option, const char *value)
+{
+	int what = choose(option, value, bool_names);
+
+	if (what < 0)
+		return STATUS_USAGE;
+	*on = what & 1;
+	return GO_ON;
 }
 
 int set_log(struct vmm_config *config, const char *value)
@@ -210,22 +224,4 @@ int set_on_reboot(struct vmm_config *config, const char *value)
 		return STATUS_USAGE;
 	config->on_reboot = what ? VMM_ON_REBOOT_EXIT : VMM_ON_REBOOT_RESET;
 	return GO_ON;
-}
-
-/* The kinds of a character stream; whether the rest of the text is right only the library knows. */
-int check_serial(const char *spec)
-{
-	static const char *const kinds[] = {"stdio", "pty", "unix", "file", "none", NULL};
-	size_t len = strcspn(spec, ":,");
-	char *kind = duplicate(spec);
-	char hint[64];
-
-	kind[len] = '\0';
-	for (int i = 0; kinds[i]; i++) {
-		if (strcmp(kinds[i], kind) == 0)
-			return GO_ON;
-	}
-	did_you_mean(hint, sizeof(hint), kind, "", kinds);
-	return usage_error("--serial %s: must be stdio, pty, unix:PATH, file:PATH or none%s", spec,
-			   hint);
 }

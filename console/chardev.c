@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 static struct chardev_port *out_port(struct chardev *cd)
 {
@@ -19,7 +20,8 @@ static unsigned wanted(struct chardev *cd, const struct chardev_port *port)
 {
 	unsigned events = 0;
 
-	if (port == &cd->in && cd->frontend && !cd->ended && cd->in_len < CHARDEV_IN_SIZE)
+	/* Half a buffer at least: a front end that takes little does not cost a read each time. */
+	if (port == &cd->in && cd->frontend && !cd->ended && cd->in_len <= CHARDEV_IN_SIZE / 2)
 		events |= LOOP_IN;
 	if (port == out_port(cd) && cd->out_blocked)
 		events |= LOOP_OUT;
@@ -106,7 +108,10 @@ size_t chardev_write(struct chardev *cd, const uint8_t *data, size_t len)
 	const size_t room = CHARDEV_OUT_SIZE - cd->out_len;
 	size_t accepted = len;
 
-	if (cd->peer && !(cd->both && cd->hung) && !cd->out_broken && out_port(cd)->fd >= 0) {
+	if (cd->ops->write) {
+		accepted = cd->ops->write(cd, data, len);
+	} else if (cd->peer && !(cd->both && cd->hung) && !cd->out_broken &&
+		   out_port(cd)->fd >= 0) {
 		const size_t end = (cd->out_start + cd->out_len) % CHARDEV_OUT_SIZE;
 		size_t first;
 
@@ -153,19 +158,43 @@ static void read_failed(struct chardev *cd, bool again)
 	cd->ops->ended(cd, hung);
 }
 
+/* Where new input goes; *room: how much of it. */
+static uint8_t *in_end(struct chardev *cd, size_t *room)
+{
+	if (cd->in_start) {
+		memmove(cd->in_buffer, cd->in_buffer + cd->in_start, cd->in_len);
+		cd->in_start = 0;
+	}
+	*room = CHARDEV_IN_SIZE - cd->in_len;
+	return cd->in_buffer + cd->in_len;
+}
+
+size_t chardev_feed(struct chardev *cd, const uint8_t *data, size_t len)
+{
+	uint8_t *end;
+	size_t room;
+
+	if (cd->in_len == CHARDEV_IN_SIZE)
+		return 0;
+	end = in_end(cd, &room);
+	len = MIN(len, room);
+	memcpy(end, data, len);
+	cd->in_len += len;
+	chardev_kick(cd);
+	return len;
+}
+
 /* Read once. Returns false if nothing came. */
 static bool read_in(struct chardev *cd)
 {
 	uint8_t *end;
-	size_t len;
+	size_t len, room;
 	ssize_t n;
 
 	if (cd->ended || cd->in.fd < 0 || !cd->frontend || cd->in_len == CHARDEV_IN_SIZE)
 		return false;
-	memmove(cd->in_buffer, cd->in_buffer + cd->in_start, cd->in_len);
-	cd->in_start = 0;
-	end = cd->in_buffer + cd->in_len;
-	n = chardev_port_read(&cd->in, end, CHARDEV_IN_SIZE - cd->in_len);
+	end = in_end(cd, &room);
+	n = chardev_port_read(&cd->in, end, room);
 	if (n <= 0) {
 		read_failed(cd, n < 0 && errno == EAGAIN);
 		return false;
@@ -186,11 +215,25 @@ static void tell_peer(struct chardev *cd)
 		cd->frontend->connected(cd->opaque, cd->peer);
 }
 
+void chardev_check_size(struct chardev *cd)
+{
+	struct winsize size;
+
+	if (!cd->in.terminal || !cd->frontend || !cd->frontend->resized ||
+	    ioctl(cd->in.fd, TIOCGWINSZ, &size) || !size.ws_col || !size.ws_row ||
+	    (size.ws_col == cd->columns && size.ws_row == cd->rows))
+		return;
+	cd->columns = size.ws_col;
+	cd->rows = size.ws_row;
+	cd->frontend->resized(cd->opaque, cd->columns, cd->rows);
+}
+
 static void pump(struct loop_task *task)
 {
 	struct chardev *cd = container_of(task, struct chardev, pump);
 
 	tell_peer(cd);
+	chardev_check_size(cd);
 	deliver(cd);
 	/* Files are always ready; each turn takes a buffer full, so that others have theirs. */
 	if (!cd->in.pollable && read_in(cd)) {
@@ -241,8 +284,11 @@ static void port_event(struct loop_fd *lfd, unsigned events)
 		write_out(cd);
 		tell_writable(cd);
 	}
-	if ((events & LOOP_IN) && read_in(cd))
+	if ((events & LOOP_IN) && read_in(cd)) {
+		/* Whoever typed may have resized the window before. */
+		chardev_check_size(cd);
 		deliver(cd);
+	}
 	if ((events & LOOP_HUP) && port->lfd.fd >= 0)
 		hang_up(cd, port);
 	update_events(cd);
@@ -281,22 +327,37 @@ void chardev_set_peer(struct chardev *cd, bool peer)
 
 /* Life. */
 
+static const struct chardev_kind kinds[] = {
+	{"stdio", "stdio", "standard input and output"},
+	{"pty", "pty[,link=PATH]", "a pseudo terminal"},
+	{"unix", "unix:PATH", "a socket that one client at a time may use"},
+	{"file", "file:PATH", "output to a file"},
+	{"ring", "ring[:size=BYTES]", "memory that keeps the latest output"},
+	{"none", "none", "nothing"},
+	{NULL, NULL, NULL},
+};
+
 static const struct {
-	const char *name;
 	char separator; /* between the name and its arguments; 0: it has none */
 	const struct chardev_ops *ops;
 } backends[] = {
-	{"stdio", ',', &chardev_stdio_ops}, {"pty", ',', &chardev_pty_ops},
-	{"unix", ':', &chardev_unix_ops},   {"file", ':', &chardev_file_ops},
-	{"none", 0, &chardev_none_ops},
+	{',', &chardev_stdio_ops}, {',', &chardev_pty_ops},  {':', &chardev_unix_ops},
+	{':', &chardev_file_ops},  {':', &chardev_ring_ops}, {0, &chardev_none_ops},
 };
+
+_Static_assert(ARRAY_SIZE(kinds) == ARRAY_SIZE(backends) + 1, "one for each");
+
+const struct chardev_kind *chardev_kinds(void)
+{
+	return kinds;
+}
 
 static const struct chardev_ops *find_backend(const char *spec, const char **args)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(backends); i++) {
-		const size_t len = strlen(backends[i].name);
+		const size_t len = strlen(kinds[i].name);
 
-		if (strncmp(spec, backends[i].name, len) != 0)
+		if (strncmp(spec, kinds[i].name, len) != 0)
 			continue;
 		*args = spec + len;
 		if (**args == '\0')
@@ -311,15 +372,27 @@ static const struct chardev_ops *find_backend(const char *spec, const char **arg
 
 static int unknown_backend(const char *spec, const char *what, struct vmm_error *err)
 {
-	static const char *const names[] = {"stdio", "pty", "unix", "file", "none", NULL};
-	const char *near;
+	const char *names[ARRAY_SIZE(kinds)], *near;
 	char word[32];
 
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+		names[i] = kinds[i].name;
 	snprintf(word, sizeof(word), "%.*s", (int)strcspn(spec, ",:="), spec);
 	near = nearest_name(word, names);
 	return error_set(err, EINVAL,
-			 "%s: \"%s\" is not stdio, pty, unix:PATH, file:PATH or none%s%s%s", what,
-			 spec, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+			 "%s: \"%s\" is not stdio, pty, unix:PATH, file:PATH, ring or none%s%s%s",
+			 what, spec, near ? "; did you mean " : "", near ? near : "",
+			 near ? "?" : "");
+}
+
+int chardev_check(const char *spec, const char *what, struct vmm_error *err)
+{
+	const char *args;
+	const struct chardev_ops *ops = find_backend(spec, &args);
+
+	if (!ops)
+		return unknown_backend(spec, what, err);
+	return ops->check ? ops->check(args, what, err) : 0;
 }
 
 int chardev_set_describe(struct chardev *cd, struct vmm_error *err, const char *fmt, ...)
@@ -408,9 +481,15 @@ void chardev_attach(struct chardev *cd, const struct chardev_frontend *frontend,
 	cd->opaque = opaque;
 	cd->in_blocked = false;
 	cd->peer_told = false;
+	cd->columns = cd->rows = 0;
 	if (frontend)
 		chardev_kick(cd);
 	update_events(cd);
+}
+
+bool chardev_connected(const struct chardev *cd)
+{
+	return cd->peer;
 }
 
 const char *chardev_describe(const struct chardev *cd)

@@ -10,6 +10,8 @@
 #ifndef CONSOLE_CHARDEV_H
 #define CONSOLE_CHARDEV_H
 
+#include <sys/types.h>
+
 #include "core/log.h"
 #include "core/loop.h"
 
@@ -24,20 +26,21 @@ struct chardev_frontend {
 	size_t (*input)(void *opaque, const uint8_t *data, size_t len);
 	/* Output space again after a short chardev_write. */
 	void (*writable)(void *opaque);
-	/* A peer is there / has gone. Optional. Backends without peers never call it. */
+	/* A peer is there / has gone. Optional. Backends without peers never call it: they have
+	 * one for good (chardev_connected). */
 	void (*connected)(void *opaque, bool connected);
 	/* The user asked to leave through the escape sequence. Optional. */
 	void (*quit)(void *opaque);
 	/* Send a break condition (Ctrl-a b). Optional. */
 	void (*send_break)(void *opaque);
-	/* The terminal's size in characters has changed. Optional. */
+	/* The terminal's size in characters, once it is known and when it has changed. Optional. */
 	void (*resized)(void *opaque, unsigned columns, unsigned rows);
 };
 
 /*
  * spec: `stdio[,wait-for=TEXT][,signal=on|off]`, `pty[,link=PATH]`, `unix:PATH` (server; a client
- * may come, go and come back), `file:PATH`, `none`. what: how messages name the option
- * ("--serial").
+ * may come, go and come back), `file:PATH`, `ring[:size=BYTES]` (memory that keeps the latest
+ * output), `none`. what: how messages name the option ("--serial").
  *
  * stdio: a terminal is put into raw mode and restored by chardev_destroy; Ctrl-a x quits, Ctrl-a a
  * sends Ctrl-a, Ctrl-a b a break, Ctrl-a h helps. Standard input that is no terminal is passed on
@@ -46,6 +49,17 @@ struct chardev_frontend {
  */
 int chardev_create(struct chardev **chardev, const char *spec, const char *what, struct loop *loop,
 		   const struct log *log, struct vmm_error *err) MUST_CHECK;
+
+/* Whether such a spec can be right; nothing is opened. Returns 0 or -EINVAL with a sentence. */
+int chardev_check(const char *spec, const char *what, struct vmm_error *err) MUST_CHECK;
+
+/* The kinds there are, for help; ended by a NULL name. */
+struct chardev_kind {
+	const char *name;
+	const char *usage; /* "unix:PATH" */
+	const char *help;  /* one line */
+};
+const struct chardev_kind *chardev_kinds(void);
 
 /* Flushes what it can without waiting. NULL is allowed. On the loop or when it does not run. */
 void chardev_destroy(struct chardev *chardev);
@@ -58,6 +72,23 @@ size_t chardev_write(struct chardev *chardev, const uint8_t *data, size_t len);
 
 /* The front end can take input again. Delivers from the loop, never from within this call. */
 void chardev_input_ready(struct chardev *chardev);
+
+/* Whether somebody is at the other end; always true of a backend without peers. */
+bool chardev_connected(const struct chardev *chardev);
+
+/* The terminal may have another size now (SIGWINCH): look, and call `resized` if so. */
+void chardev_check_size(struct chardev *chardev);
+
+/*
+ * The other end of a `ring`. Both return a number of bytes, or -ENOTSUP for any other backend.
+ * read: takes the oldest output, at most len bytes; *dropped (may be NULL): how many bytes were
+ * overwritten since the last call before anybody read them. write: input for the device, as far as
+ * there is room.
+ */
+ssize_t chardev_ring_read(struct chardev *chardev, void *data, size_t len, uint64_t *dropped);
+ssize_t chardev_ring_write(struct chardev *chardev, const void *data, size_t len);
+/* Output that waits to be read, and the most that can. 0 for any other backend. */
+size_t chardev_ring_pending(const struct chardev *chardev);
 
 /* A person's description of where it is ("/dev/pts/3", "stdio"). Owned by the chardev. */
 const char *chardev_describe(const struct chardev *chardev);

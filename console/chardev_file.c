@@ -7,12 +7,17 @@
 #include <errno.h>
 #include <fcntl.h>
 
+static int file_check(const char *args, const char *what, struct vmm_error *err)
+{
+	return *args ? 0 : error_set(err, EINVAL, "%s: file needs a path: file:PATH", what);
+}
+
 static int file_open(struct chardev *cd, const char *args, struct vmm_error *err)
 {
-	int fd, rc;
+	int fd, rc = file_check(args, cd->what, err);
 
-	if (*args == '\0')
-		return error_set(err, EINVAL, "%s: file needs a path: file:PATH", cd->what);
+	if (rc)
+		return rc;
 	rc = chardev_set_describe(cd, err, "file:%s", args);
 	if (rc)
 		return rc;
@@ -44,6 +49,7 @@ static void input_ended(struct chardev *cd, bool hangup)
 
 const struct chardev_ops chardev_file_ops = {
 	.size = sizeof(struct chardev),
+	.check = file_check,
 	.open = file_open,
 	.close = nothing_to_close,
 	.ended = input_ended,

@@ -12,7 +12,7 @@
 #include "core/option.h"
 
 #define CHARDEV_OUT_SIZE (64u * 1024)
-#define CHARDEV_IN_SIZE  4096u
+#define CHARDEV_IN_SIZE  (64u * 1024)
 
 /* A descriptor that may be shared with other processes: it is never made O_NONBLOCK itself. */
 struct chardev_port {
@@ -20,6 +20,7 @@ struct chardev_port {
 	bool socket;   /* recv and send with MSG_DONTWAIT */
 	bool blocking; /* a shared description: poll before each short access */
 	bool sigpipe;  /* a write may raise SIGPIPE */
+	bool terminal; /* has a size */
 	bool pollable; /* the loop watches it; else it is always ready (files) */
 	struct loop_fd lfd;
 	struct chardev *owner;
@@ -28,6 +29,8 @@ struct chardev_port {
 struct chardev_ops {
 	size_t size;    /* of the backend's struct, struct chardev first */
 	bool has_peers; /* a peer may be absent: `connected` is called */
+	/* Optional: are the arguments in order? Opens nothing; open checks the same. */
+	int (*check)(const char *args, const char *what, struct vmm_error *err);
 	/* Open everything. args: what follows the name and its separator, or "". */
 	int (*open)(struct chardev *cd, const char *args, struct vmm_error *err);
 	/* Close everything, also after an open that failed. Ports are closed by the caller. */
@@ -38,6 +41,8 @@ struct chardev_ops {
 	size_t (*filter)(struct chardev *cd, uint8_t *data, size_t len);
 	/* Optional: see output that was accepted. */
 	void (*watch)(struct chardev *cd, const uint8_t *data, size_t len);
+	/* Optional: takes output in place of a port; returns how much. */
+	size_t (*write)(struct chardev *cd, const uint8_t *data, size_t len);
 	int drain_ms; /* how long destroy may wait for the peer to take the last output */
 };
 
@@ -62,6 +67,8 @@ struct chardev {
 	bool in_blocked;             /* the front end waits to say that it can take input */
 	bool in_held;                /* a backend holds input back */
 
+	unsigned columns, rows; /* what the front end was told; 0: nothing yet */
+
 	struct loop_hook flush;
 	struct loop_task pump;
 	size_t out_start, out_len;
@@ -75,6 +82,7 @@ extern const struct chardev_ops chardev_pty_ops;
 extern const struct chardev_ops chardev_unix_ops;
 extern const struct chardev_ops chardev_file_ops;
 extern const struct chardev_ops chardev_none_ops;
+extern const struct chardev_ops chardev_ring_ops;
 
 /* chardev.c, for backends. */
 
@@ -85,6 +93,8 @@ int chardev_set_describe(struct chardev *cd, struct vmm_error *err, const char *
 int chardev_watch_ports(struct chardev *cd);
 /* A peer has come (its port is set and watched) or gone (drops pending output). */
 void chardev_set_peer(struct chardev *cd, bool peer);
+/* Append to the input as far as there is room; returns how much that was. */
+size_t chardev_feed(struct chardev *cd, const uint8_t *data, size_t len);
 /* Deliver held input, report a peer, read a port that is not pollable: soon, on the loop. */
 void chardev_kick(struct chardev *cd);
 

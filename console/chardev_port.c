@@ -35,6 +35,7 @@ void chardev_port_set(struct chardev_port *port, int fd)
 		return;
 	port->socket = S_ISSOCK(st.st_mode);
 	port->sigpipe = S_ISFIFO(st.st_mode);
+	port->terminal = isatty(fd);
 }
 
 int chardev_port_open_shared(struct chardev_port *port, int fd, int access)

@@ -146,6 +146,16 @@ static int make_link(struct pty *p, struct vmm_error *err)
 	return 0;
 }
 
+static int pty_check(const char *args, const char *what, struct vmm_error *err)
+{
+	struct pty_options options;
+	const int rc = options_parse(pty_table, what, NULL, args, &options, err);
+
+	if (rc == 0)
+		options_free(pty_table, &options);
+	return rc;
+}
+
 static int pty_open(struct chardev *cd, const char *args, struct vmm_error *err)
 {
 	struct pty *p = container_of(cd, struct pty, cd);
@@ -191,6 +201,7 @@ static void pty_close(struct chardev *cd)
 const struct chardev_ops chardev_pty_ops = {
 	.size = sizeof(struct pty),
 	.has_peers = true,
+	.check = pty_check,
 	.open = pty_open,
 	.close = pty_close,
 	.ended = pty_ended,

@@ -182,17 +182,38 @@ static int open_ports(struct stdio *s, struct vmm_error *err)
 	return enter_raw_mode(s, err);
 }
 
+/* On error nothing is left allocated. */
+static int parse_options(struct stdio_options *options, const char *what, const char *args,
+			 struct vmm_error *err)
+{
+	const int rc = options_parse(stdio_table, what, NULL, args, options, err);
+
+	if (rc)
+		return rc;
+	if (!options->wait_for || strlen(options->wait_for) <= WAIT_FOR_MAX)
+		return 0;
+	options_free(stdio_table, options);
+	return error_set(err, EINVAL, "%s: wait-for takes at most %u characters", what,
+			 WAIT_FOR_MAX);
+}
+
+static int stdio_check(const char *args, const char *what, struct vmm_error *err)
+{
+	struct stdio_options options;
+	const int rc = parse_options(&options, what, args, err);
+
+	if (rc == 0)
+		options_free(stdio_table, &options);
+	return rc;
+}
+
 static int stdio_open(struct chardev *cd, const char *args, struct vmm_error *err)
 {
 	struct stdio *s = container_of(cd, struct stdio, cd);
-	int rc;
+	int rc = parse_options(&s->options, cd->what, args, err);
 
-	rc = options_parse(stdio_table, cd->what, NULL, args, &s->options, err);
 	if (rc)
 		return rc;
-	if (s->options.wait_for && strlen(s->options.wait_for) > WAIT_FOR_MAX)
-		return error_set(err, EINVAL, "%s: wait-for takes at most %u characters", cd->what,
-				 WAIT_FOR_MAX);
 	if (s->options.wait_for)
 		prepare_search(s);
 	rc = chardev_set_describe(cd, err, "stdio");
@@ -223,6 +244,7 @@ static void stdio_ended(struct chardev *cd, bool hangup)
 
 const struct chardev_ops chardev_stdio_ops = {
 	.size = sizeof(struct stdio),
+	.check = stdio_check,
 	.open = stdio_open,
 	.close = stdio_close,
 	.ended = stdio_ended,

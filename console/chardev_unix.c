@@ -11,19 +11,44 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define RETRY_NS (UINT64_C(1000) * NS_PER_MS)
+
 struct unix_server {
 	struct chardev cd;
 	int fd; /* listens */
 	struct loop_fd lfd;
+	struct loop_timer retry; /* accepts again after the process had no descriptor left */
 	struct sockaddr_un address;
 	bool bound; /* the file at the address is ours: */
 	dev_t device;
 	ino_t inode;
 };
 
+static void accept_again(struct loop_timer *retry)
+{
+	struct unix_server *s = container_of(retry, struct unix_server, retry);
+
+	loop_timer_disarm(retry);
+	loop_fd_set(&s->lfd, LOOP_IN);
+}
+
+/*
+ * A client waits that cannot be accepted, and the loop would report it again and again. Without a
+ * timer it stays until the next one leaves.
+ */
+static void pause_accepting(struct unix_server *s, int code)
+{
+	log_warn(s->cd.log, s->cd.what, "%s: cannot accept a client: %s", s->cd.describe,
+		 strerror(code));
+	loop_fd_set(&s->lfd, 0);
+	if (loop_timer_arm(&s->retry, clock_now(loop_clock(s->cd.loop)) + RETRY_NS))
+		log_warn(s->cd.log, s->cd.what, "%s: no memory for a timer", s->cd.describe);
+}
+
 static void drop_client(struct unix_server *s)
 {
 	chardev_port_close(&s->cd.in);
+	accept_again(&s->retry);
 	log_debug(s->cd.log, s->cd.what, "%s: client gone", s->cd.describe);
 	chardev_set_peer(&s->cd, false);
 }
@@ -35,8 +60,12 @@ static void accept_client(struct loop_fd *lfd, unsigned events)
 	const int fd = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
 	(void)events;
-	if (fd < 0)
+	if (fd < 0) {
+		/* Anything else is a client that went away again. */
+		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+			pause_accepting(s, errno);
 		return;
+	}
 	/* One that has left, and of which the guest has not read everything, makes room. */
 	if (cd->peer && cd->hung)
 		drop_client(s);
@@ -103,19 +132,28 @@ static int bind_address(struct unix_server *s)
 	return listen(s->fd, 4) ? -errno : 0;
 }
 
-static int set_address(struct unix_server *s, const char *path, struct vmm_error *err)
+static int unix_check(const char *path, const char *what, struct vmm_error *err)
 {
-	const size_t len = strlen(path);
+	const size_t len = strlen(path), most = sizeof(((struct sockaddr_un *)0)->sun_path) - 1;
 
 	if (len == 0)
-		return error_set(err, EINVAL, "%s: unix needs a path: unix:PATH", s->cd.what);
-	if (len >= sizeof(s->address.sun_path))
+		return error_set(err, EINVAL, "%s: unix needs a path: unix:PATH", what);
+	if (len > most)
 		return error_set(err, ENAMETOOLONG,
 				 "%s: the socket's path has %zu characters, the system allows %zu: "
 				 "%s",
-				 s->cd.what, len, sizeof(s->address.sun_path) - 1, path);
+				 what, len, most, path);
+	return 0;
+}
+
+static int set_address(struct unix_server *s, const char *path, struct vmm_error *err)
+{
+	const int rc = unix_check(path, s->cd.what, err);
+
+	if (rc)
+		return rc;
 	s->address.sun_family = AF_UNIX;
-	memcpy(s->address.sun_path, path, len + 1);
+	memcpy(s->address.sun_path, path, strlen(path) + 1);
 	return chardev_set_describe(&s->cd, err, "unix:%s", path);
 }
 
@@ -125,6 +163,7 @@ static int unix_open(struct chardev *cd, const char *args, struct vmm_error *err
 	int rc;
 
 	s->fd = s->lfd.fd = -1;
+	loop_timer_init(cd->loop, &s->retry, accept_again);
 	cd->both = true;
 	rc = set_address(s, args, err);
 	if (rc)
@@ -147,6 +186,7 @@ static void unix_close(struct chardev *cd)
 	struct unix_server *s = container_of(cd, struct unix_server, cd);
 	struct stat st;
 
+	loop_timer_disarm(&s->retry);
 	loop_fd_del(&s->lfd);
 	if (s->fd >= 0)
 		close(s->fd);
@@ -159,6 +199,7 @@ static void unix_close(struct chardev *cd)
 const struct chardev_ops chardev_unix_ops = {
 	.size = sizeof(struct unix_server),
 	.has_peers = true,
+	.check = unix_check,
 	.open = unix_open,
 	.close = unix_close,
 	.ended = unix_ended,

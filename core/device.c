@@ -3,10 +3,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define ID_MAX 63 /* it names a section of saved state */
 
 static const struct option_desc no_options[] = {OPTION_END};
 
@@ -17,6 +16,7 @@ static const struct option_desc *options_of(const struct device_class *cls)
 
 static void device_free(struct device *dev)
 {
+	device_set_parent(dev, NULL);
 	options_free(options_of(dev->cls), dev);
 	pthread_mutex_destroy(&dev->lock);
 	free(dev->id);
@@ -58,6 +58,40 @@ static int realize(struct device *dev, struct vmm_error *err)
 	return r;
 }
 
+int device_check_id(const char *what, const char *id, struct vmm_error *err)
+{
+	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	static const char others[] = "0123456789._-";
+	size_t len = 0;
+
+	while (id[len] && (strchr(letters, id[len]) || (len && strchr(others, id[len]))))
+		len++;
+	if (len && !id[len] && len <= DEVICE_ID_MAX)
+		return 0;
+	return error_set(err, EINVAL,
+			 "%s: id=%s: an id has 1 to %d letters, digits, '.', '_' and '-', and "
+			 "begins with a letter",
+			 what, id, DEVICE_ID_MAX);
+}
+
+int device_check_options(const struct device_class *cls, const char *what, const char *options,
+			 struct vmm_error *err)
+{
+	struct device *scratch = calloc(1, cls->size);
+	int r;
+
+	if (!scratch)
+		return error_set(err, ENOMEM, "%s: out of memory", what);
+	scratch->cls = cls;
+	r = options_parse(options_of(cls), what, NULL, options, scratch, err);
+	if (!r) {
+		r = cls->check ? cls->check(scratch, what, err) : 0;
+		options_free(options_of(cls), scratch);
+	}
+	free(scratch);
+	return r;
+}
+
 int device_create(struct device **out, const struct device_class *cls, const char *id,
 		  const char *options, const struct device_env *env, struct vmm_error *err)
 {
@@ -66,9 +100,9 @@ int device_create(struct device **out, const struct device_class *cls, const cha
 
 	assert(cls->size >= sizeof(struct device));
 	id = id ? id : cls->name;
-	if (!*id || strlen(id) > ID_MAX)
-		return error_set(err, EINVAL, "%s: an id has 1 to %d characters", cls->name,
-				 ID_MAX);
+	r = device_check_id(cls->name, id, err);
+	if (r)
+		return r;
 	dev = calloc(1, cls->size);
 	if (!dev)
 		return error_set(err, ENOMEM, "%s: out of memory", id);
@@ -94,7 +128,7 @@ void device_destroy(struct device *dev)
 {
 	if (!dev)
 		return;
-	assert(!dev->quiesce_done);
+	assert(!dev->quiesce_done && !dev->children);
 	if (dev->cls->unrealize)
 		dev->cls->unrealize(dev);
 	device_free(dev);
@@ -161,6 +195,104 @@ void device_reset(struct device *dev)
 	if (dev->cls->reset)
 		dev->cls->reset(dev);
 }
+
+void device_set_parent(struct device *dev, struct device *parent)
+{
+	if (dev->parent)
+		dev->parent->children--;
+	dev->parent = parent;
+	if (!parent)
+		return;
+	assert(parent->loop == dev->loop);
+	parent->children++;
+}
+
+/* ---- actions ---- */
+
+struct action_call {
+	struct device *dev;
+	const struct device_action *action;
+	const void *args;
+	struct report *report;
+	struct vmm_error *err;
+	int result;
+};
+
+static void run_action(void *arg)
+{
+	struct action_call *call = arg;
+
+	call->result = call->action->run(call->dev, call->args, call->report, call->err);
+}
+
+static const struct device_action *find_action(const struct device_class *cls, const char *name)
+{
+	for (const struct device_action *a = cls->actions; a && a->name; a++)
+		if (!strcmp(a->name, name))
+			return a;
+	return NULL;
+}
+
+static int no_such_action(const struct device *dev, const char *name, struct vmm_error *err)
+{
+	const struct device_action *actions = dev->cls->actions;
+	const char *names[32] = {NULL};
+	char choices[256];
+
+	if (!actions || !actions->name)
+		return error_set(err, ENOENT, "%s: there is no action \"%s\": a %s has none",
+				 dev->id, name, dev->cls->name);
+	for (unsigned i = 0; i < ARRAY_SIZE(names) - 1 && actions[i].name; i++)
+		names[i] = actions[i].name;
+	describe_choices(choices, sizeof(choices), name, names);
+	return error_set(err, ENOENT, "%s: there is no action \"%s\"%s", dev->id, name, choices);
+}
+
+static int call_action(struct action_call *call)
+{
+	const char *id = call->dev->id, *name = call->action->name;
+
+	call->err->code = 0;
+	loop_call(call->dev->loop, run_action, call);
+	if (!call->result)
+		return 0;
+	if (call->err->code)
+		error_prefix(call->err, "%s: %s", id, name);
+	else
+		error_set_errno(call->err, -call->result, "%s: %s", id, name);
+	return call->result;
+}
+
+int device_action(struct device *dev, const char *name, const char *options, struct report *report,
+		  struct vmm_error *err)
+{
+	const struct device_action *action = find_action(dev->cls, name);
+	const struct option_desc *table = action && action->options ? action->options : no_options;
+	_Alignas(max_align_t) unsigned char args[DEVICE_ACTION_ARGS_MAX] = {0};
+	struct vmm_error own;
+	struct action_call call = {
+		.dev = dev,
+		.action = action,
+		.args = args,
+		.report = report,
+		.err = err ? err : &own, /* a class always has where to put a sentence */
+	};
+	char what[DEVICE_ID_MAX + 64];
+	int r;
+
+	if (!action)
+		return no_such_action(dev, name, err);
+	assert(action->args_size <= sizeof(args));
+	snprintf(what, sizeof(what), "%s: %s", dev->id, action->name);
+	r = options_parse(table, what, action->implied, options, args, err);
+	if (r)
+		return r;
+	r = call_action(&call);
+	options_free(table, args);
+	return r;
+}
+
+/* ---- saved state ---- */
 
 void device_save(struct device *dev, struct state_writer *w)
 {

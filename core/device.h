@@ -11,7 +11,9 @@
  *
  * Locking: `lock` guards the device's state. vCPU register accesses take it, handlers on the home
  * loop take it; it is never held while waiting. Order: a PCI function's lock, the bus's map lock,
- * the device's, then leaves (MSI-X table, INTx line, a loop's list of posts).
+ * the device's, then leaves (MSI-X table, INTx line, the IOAPIC, a loop's list of posts). Outside
+ * of them all is what the machine holds while it adds, removes, resets or acts on devices
+ * (vmm/machine.h); a home loop never waits for that.
  */
 #ifndef CORE_DEVICE_H
 #define CORE_DEVICE_H
@@ -54,6 +56,7 @@ struct device_env {
 	struct bus *mmio;
 	struct pci_bus *pci; /* NULL: no PCI */
 	struct msi_sink *msi;
+	struct apic_sink *apic;          /* NULL: the hypervisor emulates the IOAPIC */
 	struct doorbell_sink *doorbells; /* NULL: every doorbell is a register write */
 	/* Line of an ISA interrupt (0 to 15); NULL where there is none. Owned by the machine. */
 	struct irq_line *(*isa_irq)(const struct device_env *env, unsigned irq);
@@ -104,6 +107,12 @@ struct device_class {
 	bool builtin;                      /* the machine adds it itself; hidden from --help */
 	const struct device_action *actions; /* optional */
 
+	/*
+	 * Optional. Can options that are a language of their own (what a stream or a network is
+	 * connected to) be right? Only the options are set; nothing is opened. what: begins the
+	 * sentence. Any thread.
+	 */
+	int (*check)(const struct device *dev, const char *what, struct vmm_error *err);
 	/* Acquire host resources and claim registers. On error undo everything. */
 	int (*realize)(struct device *dev, struct vmm_error *err);
 	/* Back to the state after realize. Quiesced, lock not held. */
@@ -138,15 +147,32 @@ struct device {
 };
 
 /*
- * Create, parse the options and realize. id: at most 63 characters; NULL for the class's name. Not
- * while the loop's thread waits for the caller. Returns 0 or -errno with a sentence that begins
- * with the device.
+ * Create, parse the options and realize. id: as device_check_id wants it, NULL for the class's
+ * name. Not while the loop's thread waits for the caller. Returns 0 or -errno with a sentence that
+ * begins with the device.
  */
 int device_create(struct device **dev, const struct device_class *cls, const char *id,
 		  const char *options, const struct device_env *env,
 		  struct vmm_error *err) MUST_CHECK;
 
-/* Unrealize and free. The device must be quiescent: use device_quiesce_wait first. */
+/*
+ * An id names a device in messages, requests and saved state: 1 to DEVICE_ID_MAX letters, digits,
+ * '.', '_' and '-', the first one a letter. what: begins the sentence. Returns 0 or -EINVAL.
+ */
+#define DEVICE_ID_MAX 63
+int device_check_id(const char *what, const char *id, struct vmm_error *err) MUST_CHECK;
+
+/*
+ * Check options (without id) as device_create would, with no device made and nothing opened. what:
+ * begins the sentence.
+ */
+int device_check_options(const struct device_class *cls, const char *what, const char *options,
+			 struct vmm_error *err) MUST_CHECK;
+
+/*
+ * Unrealize and free. The device must be quiescent (use device_quiesce_wait first) and have no
+ * children. NULL is allowed.
+ */
 void device_destroy(struct device *dev);
 
 /*
@@ -175,15 +201,16 @@ void device_save(struct device *dev, struct state_writer *w);
 int device_load(struct device *dev, struct state_reader *r, struct vmm_error *err) MUST_CHECK;
 
 /*
- * For the realize and unrealize of a child: it sits on `parent` (same home loop) / no longer. A
- * parent is never destroyed before its children.
+ * For the realize and unrealize of a child: it sits on `parent` (same home loop), or with NULL no
+ * longer. A parent is never destroyed before its children. The thread that adds and removes
+ * devices.
  */
 void device_set_parent(struct device *dev, struct device *parent);
 
 /*
  * Run an action on the home loop and wait for it. options: "key=value,…" or NULL. report may be
- * NULL. -ENOENT: the class has no such action (the sentence lists those it has). Any thread but
- * vCPUs', lock not held.
+ * NULL. -ENOENT: the class has no such action (the sentence lists those it has). Every sentence
+ * begins with the device. Any thread but vCPUs', lock not held.
  */
 int device_action(struct device *dev, const char *action, const char *options,
 		  struct report *report, struct vmm_error *err) MUST_CHECK;

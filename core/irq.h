@@ -63,6 +63,22 @@ static inline void msi_vector_put(struct msi_vector *vector)
 		vector->ops->release(vector);
 }
 
+/* An interrupt message on its way to the local APICs: what an MSI write carries. */
+struct apic_message {
+	uint64_t address;
+	uint32_t data;
+};
+
+/* The local APICs, for an interrupt controller that we emulate and that has lines. Any thread. */
+struct apic_sink {
+	void (*send)(struct apic_sink *apic, const struct apic_message *message);
+	/*
+	 * Report the end of the interrupt that this level-triggered message of input `pin` (0 to
+	 * 23) makes; NULL: of none. One message for each pin.
+	 */
+	void (*watch)(struct apic_sink *apic, unsigned pin, const struct apic_message *message);
+};
+
 /*
  * Doorbells: ask that a guest write to an address signals an eventfd instead of leaving the vCPU
  * thread's run loop.

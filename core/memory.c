@@ -121,7 +121,8 @@ static void *map_aligned(uint64_t base, uint64_t size, int fd, bool huge)
 {
 	/* hugetlb pages are reserved at mmap, so that lack of them is an error here, not a SIGBUS.
 	 */
-	int flags = huge ? MAP_SHARED : MAP_SHARED | MAP_NORESERVE;
+	int flags =
+		(fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED) | (huge ? 0 : MAP_NORESERVE);
 	uint64_t offset = base & (HUGE_PAGE_SIZE - 1), room = size + HUGE_PAGE_SIZE;
 	char *area, *host;
 
@@ -148,9 +149,12 @@ static int populate(const struct guest_region *region)
 		return 0;
 	if (errno != EINVAL)
 		return errno == EFAULT ? -ENOMEM : -errno;
-	/* Before Linux 5.14. */
-	if (fallocate(region->fd, 0, 0, (off_t)region->size))
-		return -errno;
+	/* Before Linux 5.14. A file is asked first: touching a page it has no room for is SIGBUS.
+	 */
+	if (region->fd >= 0)
+		return fallocate(region->fd, 0, 0, (off_t)region->size) ? -errno : 0;
+	for (uint64_t at = 0; at < region->size; at += GUEST_PAGE_SIZE)
+		((volatile char *)region->host)[at] = 0;
 	return 0;
 }
 
@@ -166,10 +170,12 @@ int guest_memory_add(struct guest_memory *memory, gpa_t base, uint64_t size, uns
 	if (r)
 		return r;
 
-	region.fd = memory_fd(size, huge);
-	if (region.fd < 0) {
-		r = region.fd;
-		goto fail;
+	if (flags & (GUEST_MEMORY_HUGEPAGES | GUEST_MEMORY_SHARED)) {
+		region.fd = memory_fd(size, huge);
+		if (region.fd < 0) {
+			r = region.fd;
+			goto fail;
+		}
 	}
 	region.host = map_aligned(base.v, size, region.fd, huge);
 	if (region.host == MAP_FAILED) {
@@ -178,6 +184,9 @@ int guest_memory_add(struct guest_memory *memory, gpa_t base, uint64_t size, uns
 		goto fail;
 	}
 	madvise(region.host, size, MADV_DONTDUMP);
+	/* A child that has copies of the pages would cost both a copy at the next write. */
+	if (region.fd < 0)
+		madvise(region.host, size, MADV_DONTFORK);
 	if (!huge && size >= HUGE_PAGE_SIZE)
 		madvise(region.host, size, MADV_HUGEPAGE);
 	if (flags & GUEST_MEMORY_PREALLOC) {

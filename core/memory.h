@@ -39,6 +39,12 @@ struct guest_memory;
 enum guest_memory_flags {
 	GUEST_MEMORY_HUGEPAGES = 1 << 0, /* memfd with MFD_HUGETLB (2 MiB pages) */
 	GUEST_MEMORY_PREALLOC = 1 << 1,  /* touch every page at creation */
+	/*
+	 * A memfd that another process can map. Without it memory is anonymous, which the host's
+	 * kernel backs with large pages where it can; a memfd gets those only where the host's
+	 * administrator has switched them on (shmem_enabled).
+	 */
+	GUEST_MEMORY_SHARED = 1 << 2,
 };
 
 /* What the hypervisor needs to know about a region. */
@@ -46,7 +52,7 @@ struct guest_region {
 	gpa_t base;
 	uint64_t size; /* bytes, a multiple of the page size */
 	void *host;
-	int fd; /* memfd; owned by guest_memory */
+	int fd; /* memfd, owned by guest_memory; -1: anonymous memory */
 	uint64_t fd_offset;
 };
 
@@ -60,7 +66,8 @@ int guest_memory_create(struct guest_memory **memory, struct vmm_error *err) MUS
 void guest_memory_destroy(struct guest_memory *memory);
 
 /*
- * Add RAM at `base`, backed by a memfd of its own, zero-filled, lazily populated.
+ * Add RAM at `base`, zero-filled, lazily populated. A process that forks does not hand anonymous
+ * memory down.
  *
  * base, size: bytes, multiples of 4 KiB (2 MiB with HUGEPAGES); flags: enum guest_memory_flags.
  * Errors: -EINVAL (overlap, alignment, wrap), -ENOMEM, -ENOSPC (too many regions). Set-up only.

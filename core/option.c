@@ -2,7 +2,6 @@
 #include "core/option.h"
 
 #include <assert.h>
-#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -10,123 +9,6 @@
 #include <string.h>
 
 #define OPTIONS_MAX 64
-
-/* ---- numbers ---- */
-
-/* Digits from *text on; *text is left at the first character that is none. */
-static int parse_digits(const char **text, uint64_t *value)
-{
-	const char *p = *text;
-	unsigned base = 10, digits = 0;
-	uint64_t v = 0;
-
-	if (p[0] == '0' && (p[1] == 'x' || p[1] == 'X')) {
-		base = 16;
-		p += 2;
-	}
-	for (; base == 16 ? isxdigit((unsigned char)*p) : isdigit((unsigned char)*p); p++) {
-		unsigned d = isdigit((unsigned char)*p)
-				     ? (unsigned)(*p - '0')
-				     : (unsigned)(tolower((unsigned char)*p) - 'a') + 10;
-
-		if (__builtin_mul_overflow(v, base, &v) || __builtin_add_overflow(v, d, &v))
-			return -ERANGE;
-		digits++;
-	}
-	if (!digits)
-		return -EINVAL;
-	*text = p;
-	*value = v;
-	return 0;
-}
-
-int parse_uint(const char *text, uint64_t *value)
-{
-	uint64_t v;
-	int r = parse_digits(&text, &v);
-
-	if (r)
-		return r;
-	if (*text)
-		return -EINVAL;
-	*value = v;
-	return 0;
-}
-
-int parse_size(const char *text, uint64_t *bytes)
-{
-	static const char units[] = "KMGT";
-	const char *unit;
-	uint64_t v;
-	int r = parse_digits(&text, &v);
-
-	if (r)
-		return r;
-	if (*text) {
-		unit = strchr(units, toupper((unsigned char)*text));
-		if (!unit || text[1])
-			return -EINVAL;
-		if (__builtin_mul_overflow(v, UINT64_C(1) << (10 * (unit - units + 1)), &v))
-			return -ERANGE;
-	}
-	*bytes = v;
-	return 0;
-}
-
-/* ---- suggestions ---- */
-
-#define WORD_MAX 63
-
-/*
- * Edit distance without regard to case: insert, delete, replace, swap of neighbours (optimal string
- * alignment). Three rows suffice: this one, the last, and for swaps the one before.
- */
-static unsigned edit_distance(const char *a, const char *b)
-{
-	unsigned rows[3][WORD_MAX + 1], *row = rows[0], *last = rows[1], *before = rows[2];
-	size_t n = strlen(a), m = strlen(b);
-
-	if (n > WORD_MAX || m > WORD_MAX)
-		return UINT32_MAX;
-	for (size_t j = 0; j <= m; j++)
-		row[j] = (unsigned)j;
-	for (size_t i = 1; i <= n; i++) {
-		unsigned *t = before;
-
-		before = last;
-		last = row;
-		row = t;
-		row[0] = (unsigned)i;
-		for (size_t j = 1; j <= m; j++) {
-			int x = tolower((unsigned char)a[i - 1]);
-			int y = tolower((unsigned char)b[j - 1]);
-
-			row[j] = MIN(last[j] + 1, row[j - 1] + 1);
-			row[j] = MIN(row[j], last[j - 1] + (x != y));
-			if (i > 1 && j > 1 && x == tolower((unsigned char)b[j - 2]) &&
-			    y == tolower((unsigned char)a[i - 2]))
-				row[j] = MIN(row[j], before[j - 2] + 1);
-		}
-	}
-	return row[m];
-}
-
-const char *nearest_name(const char *word, const char *const *names)
-{
-	/* One slip in three characters; more and the suggestion is a guess. */
-	unsigned limit = (unsigned)((strlen(word) + 2) / 3), best = limit + 1;
-	const char *nearest = NULL;
-
-	for (; *names; names++) {
-		unsigned d = edit_distance(word, *names);
-
-		if (d < best && d < strlen(*names)) {
-			best = d;
-			nearest = *names;
-		}
-	}
-	return nearest;
-}
 
 /* ---- messages ---- */
 
@@ -157,6 +39,14 @@ static void text_add_choices(struct text *t, const char *word, const char *const
 	text_add(t, "%s ", near ? " Possible:" : "; possible:");
 	for (unsigned i = 0; names[i]; i++)
 		text_add(t, "%s%s", i ? ", " : "", names[i]);
+}
+
+void describe_choices(char *buf, size_t size, const char *word, const char *const *names)
+{
+	struct text t = {.len = 0};
+
+	text_add_choices(&t, word, names);
+	snprintf(buf, size, "%s", t.s);
 }
 
 static int unknown_option(const struct option_desc *table, const char *what, const char *name,
@@ -241,6 +131,33 @@ static int set_choice(const struct option_desc *desc, const char *what, const ch
 	return 0;
 }
 
+static int list_append(const struct option_desc *desc, const char *what, const char *value,
+		       char ***list, struct vmm_error *err)
+{
+	size_t n = 0;
+	char **longer;
+
+	while (*list && (*list)[n])
+		n++;
+	if (n == OPTION_LIST_MAX)
+		return error_set(err, EINVAL, "%s: %s is given more than %u times", what,
+				 desc->name, OPTION_LIST_MAX);
+	longer = reallocarray(*list, n + 2, sizeof(*longer));
+	if (!longer)
+		return error_set(err, ENOMEM, "%s: out of memory", what);
+	*list = longer;
+	longer[n + 1] = NULL;
+	longer[n] = strdup(value);
+	return longer[n] ? 0 : error_set(err, ENOMEM, "%s: out of memory", what);
+}
+
+static void list_free(char **list)
+{
+	for (char **p = list; p && *p; p++)
+		free(*p);
+	free(list);
+}
+
 static int set_value(const struct option_desc *desc, const char *what, const char *value, void *out,
 		     struct vmm_error *err)
 {
@@ -254,6 +171,8 @@ static int set_value(const struct option_desc *desc, const char *what, const cha
 	case OPTION_BOOL:
 	case OPTION_ENUM:
 		return set_choice(desc, what, value, field, err);
+	case OPTION_LIST:
+		return list_append(desc, what, value, field, err);
 	case OPTION_STRING:
 		break;
 	}
@@ -283,6 +202,9 @@ static void clear_field(const struct option_desc *desc, void *out)
 		break;
 	case OPTION_STRING:
 		*(char **)field = NULL;
+		break;
+	case OPTION_LIST:
+		*(char ***)field = NULL;
 		break;
 	}
 }
@@ -321,6 +243,21 @@ static const char *next_item(const char *text, char *item)
 	return NULL;
 }
 
+static int missing_item(const char *what, struct vmm_error *err)
+{
+	return error_set(err, EINVAL, "%s: an option is missing beside a comma", what);
+}
+
+static int given_twice(const char *what, const char *name, struct vmm_error *err)
+{
+	return error_set(err, EINVAL, "%s: %s is given twice", what, name);
+}
+
+static int missing_value(const char *what, const char *name, struct vmm_error *err)
+{
+	return error_set(err, EINVAL, "%s: %s needs a value: %s=…", what, name, name);
+}
+
 static int parse_item(const struct option_desc *table, const char *what, const char *implied,
 		      char *item, uint64_t *seen, void *out, struct vmm_error *err)
 {
@@ -329,7 +266,7 @@ static int parse_item(const struct option_desc *table, const char *what, const c
 	unsigned i;
 
 	if (!*item)
-		return error_set(err, EINVAL, "%s: an option is missing beside a comma", what);
+		return missing_item(what, err);
 	if (equals) {
 		*equals = '\0';
 		value = equals + 1;
@@ -344,11 +281,11 @@ static int parse_item(const struct option_desc *table, const char *what, const c
 		;
 	if (!table[i].name)
 		return unknown_option(table, what, name, err);
-	if (*seen & UINT64_C(1) << i)
-		return error_set(err, EINVAL, "%s: %s is given twice", what, name);
+	if (*seen & UINT64_C(1) << i && table[i].type != OPTION_LIST)
+		return given_twice(what, name, err);
 	*seen |= UINT64_C(1) << i;
 	if (!value && table[i].type != OPTION_BOOL)
-		return error_set(err, EINVAL, "%s: %s needs a value: %s=…", what, name, name);
+		return missing_value(what, name, err);
 	return set_value(&table[i], what, value ? value : "on", out, err);
 }
 
@@ -392,14 +329,86 @@ int options_parse(const struct option_desc *table, const char *what, const char 
 	return r;
 }
 
+/* ---- one item by itself ---- */
+
+struct taking {
+	const char *what, *name;
+	char *value;      /* NULL: not seen yet */
+	char *rest, *end; /* the other items, as they are written */
+};
+
+/* item: what the `len` characters at `text` mean. */
+static int take_item(struct taking *t, const char *text, size_t len, const char *item,
+		     struct vmm_error *err)
+{
+	size_t name_len = strlen(t->name);
+
+	if (!*item)
+		return missing_item(t->what, err);
+	if (strncmp(item, t->name, name_len) || (item[name_len] && item[name_len] != '=')) {
+		if (t->end != t->rest)
+			*t->end++ = ',';
+		memcpy(t->end, text, len);
+		t->end += len;
+		return 0;
+	}
+	if (!item[name_len])
+		return missing_value(t->what, t->name, err);
+	if (t->value)
+		return given_twice(t->what, t->name, err);
+	t->value = strdup(item + name_len + 1);
+	return t->value ? 0 : error_set(err, ENOMEM, "%s: out of memory", t->what);
+}
+
+static int take_items(struct taking *t, const char *text, char *item, struct vmm_error *err)
+{
+	int r = 0;
+
+	while (text && !r) {
+		const char *next = next_item(text, item);
+
+		r = take_item(t, text, next ? (size_t)(next - text) - 1 : strlen(text), item, err);
+		text = next;
+	}
+	*t->end = '\0';
+	return r;
+}
+
+int options_take(const char *text, const char *what, const char *name, char **value, char **rest,
+		 struct vmm_error *err)
+{
+	struct taking t = {.what = what, .name = name};
+	size_t room = text ? strlen(text) + 1 : 1;
+	char *item = malloc(room);
+	int r = 0;
+
+	t.rest = t.end = calloc(1, room);
+	if (!item || !t.rest)
+		r = error_set(err, ENOMEM, "%s: out of memory", what);
+	else if (text && *text)
+		r = take_items(&t, text, item, err);
+	free(item);
+	if (r) {
+		free(t.value);
+		free(t.rest);
+		t.value = t.rest = NULL;
+	}
+	*value = t.value;
+	*rest = t.rest;
+	return r;
+}
+
 void options_free(const struct option_desc *table, void *out)
 {
 	for (; table->name; table++) {
-		char **field = (char **)(void *)((char *)out + table->offset);
+		void *field = (char *)out + table->offset;
 
-		if (table->type != OPTION_STRING)
+		if (table->type == OPTION_STRING)
+			free(*(char **)field);
+		else if (table->type == OPTION_LIST)
+			list_free(*(char ***)field);
+		else
 			continue;
-		free(*field);
-		*field = NULL;
+		clear_field(table, out);
 	}
 }

@@ -15,6 +15,8 @@ enum option_type {
 	OPTION_SIZE,   /* uint64_t bytes: a number with an optional K, M, G or T (binary) suffix */
 	OPTION_STRING, /* char *, allocated; NULL when not given and without default */
 	OPTION_ENUM,   /* int: index into `values` */
+	OPTION_LIST,   /* char **, allocated, NULL-terminated: text that may be given several times;
+			  NULL when not given */
 };
 
 struct option_desc {
@@ -28,6 +30,8 @@ struct option_desc {
 	bool required;
 };
 
+#define OPTION_LIST_MAX 64 /* values of one OPTION_LIST */
+
 #define OPTION_END           \
 	{                    \
 		.name = NULL \
@@ -38,15 +42,24 @@ struct option_desc {
  *
  * what: how messages name the thing ("--disk", "device virtio-blk"). implied: the name of the
  * option that a first item without `=` sets (`--disk root.img` = `--disk path=root.img`), or NULL.
- * Unknown names, bad values, duplicates and missing required options give -EINVAL and a sentence
- * that names the option, the value and the possible ones, with "did you mean" where one is near.
- * On error nothing is left allocated.
+ * Unknown names, bad values, duplicates (but of an OPTION_LIST) and missing required options give
+ * -EINVAL and a sentence that names the option, the value and the possible ones, with "did you
+ * mean" where one is near. On error nothing is left allocated.
  */
 int options_parse(const struct option_desc *table, const char *what, const char *implied,
 		  const char *text, void *out, struct vmm_error *err) MUST_CHECK;
 
-/* Free the strings that options_parse allocated and set them to NULL. */
+/* Free the strings and lists that options_parse allocated and set them to NULL. */
 void options_free(const struct option_desc *table, void *out);
+
+/*
+ * Take the item "name=value" out of `text` ("key=value,…"; may be NULL): *value is its value, NULL
+ * if it is not there, *rest what is left for options_parse. Both are the caller's to free. Errors:
+ * -EINVAL with a sentence (given twice, without a value, nothing beside a comma), -ENOMEM; then
+ * both are NULL.
+ */
+int options_take(const char *text, const char *what, const char *name, char **value, char **rest,
+		 struct vmm_error *err) MUST_CHECK;
 
 /* Parse one size ("512M", "4G", "65536"). Returns 0 or -EINVAL (-ERANGE on overflow). */
 int parse_size(const char *text, uint64_t *bytes) MUST_CHECK;
@@ -59,5 +72,11 @@ int parse_uint(const char *text, uint64_t *value) MUST_CHECK;
  * names: NULL-terminated.
  */
 const char *nearest_name(const char *word, const char *const *names);
+
+/*
+ * The end of a sentence about a word that is none of `names` (at least one): `; did you mean "x"?
+ * Possible: x, y`.
+ */
+void describe_choices(char *buf, size_t size, const char *word, const char *const *names);
 
 #endif

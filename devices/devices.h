@@ -51,6 +51,16 @@ extern const struct device_class pvpanic_class;
 extern const struct device_class debug_exit_class;
 
 /*
+ * The I/O APIC with its 24 lines, for a hypervisor that only has local APICs (env->apic). Builtin.
+ */
+extern const struct device_class ioapic_class;
+
+/* A line into it, 0 to 23, which lives as long as the device. dev: of ioapic_class. */
+struct irq_line *ioapic_line(struct device *dev, unsigned pin);
+/* A local APIC has seen the end of the level-triggered interrupt `vector`. Any thread. */
+void ioapic_eoi(struct device *dev, uint8_t vector);
+
+/*
  * The registers of a hardware-reduced ACPI machine: sleep control and status, reset, and the event
  * register of the generic event device (ACPI 6, 4.8.3.7, 5.6.9). Builtin.
  */

@@ -29,7 +29,7 @@ static const struct option_desc options[] = {
 		.type = OPTION_STRING,
 		.offset = offsetof(struct isa_serial, spec),
 		.fallback = "none",
-		.help = "the other end: stdio, pty, unix:PATH, file:PATH or none",
+		.help = "the other end: stdio, pty, unix:PATH, file:PATH, ring or none",
 	},
 	{
 		.name = "index",
@@ -190,6 +190,11 @@ static void close_chardev(void *arg)
 	chardev_destroy(s->chardev);
 }
 
+static int serial_check(const struct device *dev, const char *what, struct vmm_error *err)
+{
+	return chardev_check(container_of(dev, struct isa_serial, dev)->spec, what, err);
+}
+
 static int serial_realize(struct device *dev, struct vmm_error *err)
 {
 	struct isa_serial *s = container_of(dev, struct isa_serial, dev);
@@ -267,6 +272,7 @@ const struct device_class isa_serial_class = {
 	.options = options,
 	.size = sizeof(struct isa_serial),
 	.state_version = 1,
+	.check = serial_check,
 	.realize = serial_realize,
 	.reset = serial_reset,
 	.quiesce = serial_quiesce,

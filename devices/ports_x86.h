@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Ports and interrupts of the platform devices on x86. vmm/layout_x86.h includes this, so that the
- * boot code, the ACPI tables, the machine and the devices read the same constants.
+ * Ports, interrupts and registers of the platform devices on x86. vmm/layout_x86.h includes this,
+ * so that the boot code, the ACPI tables, the machine and the devices read the same constants.
  */
 #ifndef DEVICES_PORTS_X86_H
 #define DEVICES_PORTS_X86_H
@@ -24,6 +24,11 @@
 #define X86_ACPI_S5            5 /* SLP_TYP that means "off" */
 #define X86_GED_POWER_BUTTON   (1u << 0)
 #define X86_GED_PCI_HOTPLUG    (1u << 1)
+
+#define X86_IOAPIC      UINT64_C(0xfec00000)
+#define X86_IOAPIC_SIZE 0x100
+#define X86_IOAPIC_PINS 24
+#define X86_LAPIC       UINT64_C(0xfee00000)
 
 /* Interrupts (GSI). */
 #define X86_IRQ_COM1 4

@@ -42,7 +42,10 @@ struct vmm_error {
 
 enum vmm_log_level { VMM_LOG_ERROR, VMM_LOG_WARN, VMM_LOG_INFO, VMM_LOG_DEBUG };
 
-/* May be called from any of the VM's threads, also concurrently. line has no newline. */
+/*
+ * May be called from any of the VM's threads, also concurrently; must not call the VM's functions
+ * other than vmm_stop. line has no newline.
+ */
 typedef void vmm_log_fn(void *opaque, enum vmm_log_level level, const char *source,
 			const char *line);
 
@@ -62,6 +65,7 @@ struct vmm_config {
 	unsigned cpus;              /* 1 to 255 and at most what KVM allows; 0: 1 */
 	bool hugepages;             /* back the memory with 2 MiB pages of hugetlbfs */
 	bool prealloc;              /* touch all memory before the guest starts */
+	bool shared;                /* memory that other processes can map (a memfd) */
 	enum vmm_on_reboot on_reboot;
 	vmm_log_fn *log; /* may be NULL */
 	void *log_opaque;
@@ -100,11 +104,36 @@ struct vmm;
 VMM_API int vmm_create(struct vmm **vm, const struct vmm_config *config, struct vmm_error *err);
 
 /*
- * Add a device before vmm_start. cls: a name that vmm_device_class lists; options:
- * "key=value,…" or NULL.
+ * Add a device. cls: a name that vmm_device_class lists; options: "key=value,…" or NULL. Every
+ * class takes id=NAME, which must be unique in the VM; without it the id is the class's name and a
+ * number. After vmm_start only devices that sit on another device (a disk on a SCSI controller, a
+ * port on a serial controller) can be added; -EBUSY for the others, -ESHUTDOWN once the VM has
+ * stopped.
  */
 VMM_API int vmm_add_device(struct vmm *vm, const char *cls, const char *options,
 			   struct vmm_error *err);
+
+/*
+ * Remove a device. Returns when what it has in flight is complete and it is gone. -ENOENT: there is
+ * none with this id; -EBUSY: others sit on it, it is a part of the machine, or the VM was started
+ * and it does not sit on another device; -ESHUTDOWN: the VM has stopped.
+ */
+VMM_API int vmm_remove_device(struct vmm *vm, const char *id, struct vmm_error *err);
+
+/*
+ * Do something to a device, as its class offers it (vmm_device_action_info). options:
+ * "key=value,…" or NULL. json: NULL, or where the answer goes on success, a JSON object; the
+ * caller's to free(). -ENOENT: no such device or action; -ESHUTDOWN: the VM has stopped.
+ */
+VMM_API int vmm_device_action(struct vmm *vm, const char *id, const char *action,
+			      const char *options, char **json, struct vmm_error *err);
+
+/*
+ * The VM's devices in the order they were added: {"devices":[{"id":…,"class":…,"parent":…,
+ * "pci":…},…]}; parent: the id of the device that it sits on, pci: its address, each where there is
+ * one. *json: the caller's to free(). Also after the VM has stopped.
+ */
+VMM_API int vmm_device_list(struct vmm *vm, char **json, struct vmm_error *err);
 
 /* Let the guest run. Returns when its threads are started. */
 VMM_API int vmm_start(struct vmm *vm, struct vmm_error *err);
@@ -144,7 +173,7 @@ struct vmm_device_info {
 };
 struct vmm_option_info {
 	const char *name;
-	const char *type;           /* "bool", "number", "size", "text", "choice" */
+	const char *type;           /* "bool", "number", "size", "text", "choice", "list" (texts) */
 	const char *fallback;       /* default as text, or NULL */
 	const char *const *choices; /* NULL-terminated, for "choice" */
 	const char *help;
@@ -152,6 +181,24 @@ struct vmm_option_info {
 };
 VMM_API bool vmm_device_class(unsigned index, struct vmm_device_info *info);
 VMM_API bool vmm_device_option(const char *cls, unsigned index, struct vmm_option_info *info);
+
+/* What can be done to a device of a class, for vmm_device_action; likewise until false. */
+struct vmm_action_info {
+	const char *name;
+	const char *help;
+	const char *implied; /* the option that a first value without a name sets, or NULL */
+};
+VMM_API bool vmm_device_action_info(const char *cls, unsigned index, struct vmm_action_info *info);
+/* The options of the class's action number `action`. */
+VMM_API bool vmm_device_action_option(const char *cls, unsigned action, unsigned index,
+				      struct vmm_option_info *info);
+
+/* What the option `chardev` of a device may be, likewise until false. */
+struct vmm_stream_info {
+	const char *usage; /* "unix:PATH" */
+	const char *help;
+};
+VMM_API bool vmm_stream_kind(unsigned index, struct vmm_stream_info *info);
 
 /*
  * Are these options right for that class, before any VM exists? The files that they name are not

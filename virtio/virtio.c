@@ -417,7 +417,7 @@ void virtio_write_config(struct virtio_device *vd, unsigned offset, const void *
 		return;
 	device_lock(&vd->dev);
 	/* 3.1.1 step 4: before FEATURES_OK the driver may read but must not write. */
-	if ((vd->status & FEATURES_OK) && !vd->resetting)
+	if (((vd->status & FEATURES_OK) || cls->config_write_early) && !vd->resetting)
 		cls->config_write(vd, offset, buf, MIN(len, cls->config_size - offset));
 	device_unlock(&vd->dev);
 }

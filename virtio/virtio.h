@@ -21,7 +21,13 @@
 #include "core/device.h"
 #include "virtio/virtq.h"
 
-#define VIRTIO_MAX_QUEUES 256
+/* What the largest device needs: a serial controller of 512 ports has two for each and two more. */
+#define VIRTIO_MAX_QUEUES 1026
+/*
+ * Of one device, of the 1,000 that the hypervisor has room for. Those of queues beyond arrive as
+ * register writes.
+ */
+#define VIRTIO_MAX_DOORBELLS 256u
 
 #ifndef VIRTIO_F_NOTIFICATION_DATA /* newer than the headers of some systems */
 #define VIRTIO_F_NOTIFICATION_DATA 38
@@ -42,10 +48,11 @@ struct virtio_class {
 	void (*config_read)(struct virtio_device *vd, unsigned offset, void *buf, unsigned len);
 	/*
 	 * Optional: the driver wrote configuration space; lock held. Only between FEATURES_OK and
-	 * reset.
+	 * reset, unless config_write_early allows it at any time.
 	 */
 	void (*config_write)(struct virtio_device *vd, unsigned offset, const void *buf,
 			     unsigned len);
+	bool config_write_early; /* 5.3.5: an emergency write needs no negotiation */
 	/* Optional: the features that the driver accepted are final (FEATURES_OK). Lock held. */
 	void (*features_set)(struct virtio_device *vd);
 	/*
@@ -141,7 +148,7 @@ struct virtio_device {
 	unsigned queue_count;
 	struct virtio_queue *queues;
 	struct loop_hook publish; /* end of batch: publish queues that have pushed chains */
-	uint64_t dirty_queues[VIRTIO_MAX_QUEUES / 64]; /* pushed since the last publish */
+	uint64_t dirty_queues[(VIRTIO_MAX_QUEUES + 63) / 64]; /* pushed since the last publish */
 	struct loop_task reset_task, activate_task, queue_task;
 };
 

@@ -17,6 +17,8 @@
 #define VIRTIO_BLK_MAX_RANGES        16u
 #define VIRTIO_BLK_MAX_RANGE_SECTORS (UINT32_C(1) << 22)
 
+#define VIRTIO_BLK_MAX_QUEUES 256u
+
 struct virtio_blk;
 
 /*

@@ -24,8 +24,14 @@
 #define ISR_START     0x1000u
 #define DEVICE_START  0x2000u
 #define NOTIFY_START  0x3000u
-#define BAR_SIZE      0x4000u
+#define BAR_SIZE      0x8000u
 #define NOTIFY_STRIDE 4u /* notify_off_multiplier */
+
+/*
+ * The hypervisor has room for 4,096 message routes; a driver that finds fewer vectors than queues
+ * lets queues share them.
+ */
+#define MAX_VECTORS 257u
 
 #define ISR_QUEUE 1u
 #define CFG_DATA  offsetof(struct virtio_pci_cfg_cap, pci_cfg_data)
@@ -150,7 +156,7 @@ static void bar_mapped(struct bus_region *region, uint64_t address)
 	struct doorbell_sink *sink = vp->vd->dev.env->doorbells;
 
 	/* One that cannot be attached arrives as a register write. */
-	for (unsigned i = 0; sink && i < vp->vd->queue_count; i++) {
+	for (unsigned i = 0; sink && i < MIN(vp->vd->queue_count, VIRTIO_MAX_DOORBELLS); i++) {
 		struct doorbell doorbell = doorbell_of(vp, address, i);
 
 		vp->attached[i] = sink->attach(sink, &doorbell) == 0;
@@ -274,7 +280,7 @@ static int add_caps(struct virtio_pci *vp)
 static int add_msix(struct virtio_pci *vp)
 {
 	struct msi_sink *sink = vp->vd->dev.env->msi;
-	unsigned vectors = vp->vd->queue_count + 1;
+	unsigned vectors = MIN(vp->vd->queue_count + 1, MAX_VECTORS);
 	int rc;
 
 	if (!sink)

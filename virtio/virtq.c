@@ -311,6 +311,19 @@ void virtq_push(struct virtq *vq, struct virtq_chain *chain, uint32_t written)
 		vq->format->push(vq, slot, written);
 }
 
+void virtq_unpop(struct virtq *vq, struct virtq_chain *chain)
+{
+	struct virtq_slot *slot = chain ? container_of(chain, struct virtq_slot, chain) : NULL;
+
+	if (slot) {
+		assert(chain->busy && chain->generation == vq->generation);
+		chain->busy = false;
+		vq->in_flight--;
+	}
+	if (vq->enabled && !vq->dead)
+		vq->format->unpop(vq, slot);
+}
+
 bool virtq_publish(struct virtq *vq)
 {
 	return vq->enabled && vq->format->publish(vq);

@@ -106,6 +106,13 @@ const char *virtq_error(const struct virtq *vq);
 void virtq_push(struct virtq *vq, struct virtq_chain *chain, uint32_t written);
 
 /*
+ * Take back the latest pop: the chain is available again and will be popped next. NULL: only forget
+ * how far the driver's index was seen to go, where a driver may have taken chains back that were
+ * not popped yet.
+ */
+void virtq_unpop(struct virtq *vq, struct virtq_chain *chain);
+
+/*
  * Make what was pushed visible. Returns true if the driver wants an interrupt (2.7.7, 2.8.8).
  * Without anything pushed: false.
  */

@@ -39,6 +39,8 @@ struct virtq_format {
 	/* The layout was checked and is in vq->layout. */
 	void (*enable)(struct virtq *vq);
 	int (*pop)(struct virtq *vq, struct virtq_chain **chain);
+	/* Step back over a chain (NULL: none), and look at the driver's index anew. */
+	void (*unpop)(struct virtq *vq, const struct virtq_slot *slot);
 	void (*push)(struct virtq *vq, const struct virtq_slot *slot, uint32_t written);
 	bool (*publish)(struct virtq *vq);
 	void (*notify_disable)(struct virtq *vq);

@@ -161,6 +161,13 @@ static int split_pop(struct virtq *vq, struct virtq_chain **chain)
 	return 1;
 }
 
+static void split_unpop(struct virtq *vq, const struct virtq_slot *slot)
+{
+	if (slot)
+		vq->split.next_avail--;
+	vq->split.seen_avail = vq->split.next_avail;
+}
+
 /* ---- the used ring ---- */
 
 static void split_push(struct virtq *vq, const struct virtq_slot *slot, uint32_t written)
@@ -255,6 +262,7 @@ const struct virtq_format virtq_split = {
 	.check = split_check,
 	.enable = split_enable,
 	.pop = split_pop,
+	.unpop = split_unpop,
 	.push = split_push,
 	.publish = split_publish,
 	.notify_disable = split_notify_disable,

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "devices/devices.h"
-#include "vmm/device_classes.h"
 #include "vmm/layout_x86.h"
 #include "vmm/machine.h"
 
@@ -86,9 +85,11 @@ static void fill_env(struct vmm *vm)
 		.mmio = vm->mmio,
 		.pci = vm->pci,
 		.msi = kvm_msi_sink(vm->kvm),
+		.apic = kvm_apic_sink(vm->kvm),
 		.doorbells = kvm_doorbell_sink(vm->kvm),
 		.isa_irq = vm->env.isa_irq,
 		.event = machine_device_event,
+		.find = machine_find_device,
 		.opaque = vm,
 	};
 }
@@ -96,7 +97,8 @@ static void fill_env(struct vmm *vm)
 static int build(struct vmm *vm, const struct vmm_config *config, struct vmm_error *err)
 {
 	unsigned flags = (config->hugepages ? GUEST_MEMORY_HUGEPAGES : 0u) |
-			 (config->prealloc ? GUEST_MEMORY_PREALLOC : 0u);
+			 (config->prealloc ? GUEST_MEMORY_PREALLOC : 0u) |
+			 (config->shared ? GUEST_MEMORY_SHARED : 0u);
 	struct boot_config boot = {
 		.kernel = config->kernel,
 		.initrds = config->initrds,
@@ -140,7 +142,7 @@ static int init(struct vmm *vm, const struct vmm_config *config, struct vmm_erro
 		.level = config->log_level,
 		.clock = clock_system(),
 	};
-	list_init(&vm->devices);
+	machine_init_devices(vm);
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_cond_init(&vm->changed, NULL);
 	if (!vm->name || vm->event_fd < 0)
@@ -179,22 +181,20 @@ static enum machine_state get_state(struct vmm *vm)
 	return state;
 }
 
-int vmm_add_device(struct vmm *vm, const char *cls, const char *options, struct vmm_error *err)
-{
-	if (vm->vcpus)
-		return error_set(err, EBUSY, "device %s: devices are added before the VM starts",
-				 cls);
-	return machine_add_device(vm, cls, options, NULL, err);
-}
-
 /* ---- life ---- */
 
 int vmm_start(struct vmm *vm, struct vmm_error *err)
 {
+	int ret;
+
+	pthread_mutex_lock(&vm->devices_lock);
 	/* Also after a start that failed: what it made is there until vmm_destroy. */
 	if (vm->vcpus)
-		return error_set(err, EBUSY, "VM %s has been started already", vm->name);
-	return machine_start(vm, err);
+		ret = error_set(err, EBUSY, "VM %s has been started already", vm->name);
+	else
+		ret = machine_start(vm, err);
+	pthread_mutex_unlock(&vm->devices_lock);
+	return ret;
 }
 
 static int request_and_wait(struct vmm *vm, enum machine_request request, struct vmm_error *err)
@@ -278,49 +278,13 @@ void vmm_destroy(struct vmm *vm)
 		close(vm->event_fd);
 	pthread_cond_destroy(&vm->changed);
 	pthread_mutex_destroy(&vm->lock);
+	pthread_mutex_destroy(&vm->devices_lock);
 	free(vm->vcpus);
 	free(vm->name);
 	free(vm);
 }
 
-/* ---- what there is ---- */
-
-bool vmm_device_class(unsigned index, struct vmm_device_info *info)
-{
-	for (unsigned i = 0; device_classes[i]; i++) {
-		if (device_classes[i]->builtin || index-- > 0)
-			continue;
-		*info = (struct vmm_device_info){device_classes[i]->name, device_classes[i]->help};
-		return true;
-	}
-	return false;
-}
-
-bool vmm_device_option(const char *name, unsigned index, struct vmm_option_info *info)
-{
-	static const char *const types[] = {
-		[OPTION_BOOL] = "bool",   [OPTION_UINT] = "number", [OPTION_SIZE] = "size",
-		[OPTION_STRING] = "text", [OPTION_ENUM] = "choice",
-	};
-	const struct device_class *cls = device_class_find(name);
-	const struct option_desc *o = cls ? cls->options : NULL;
-
-	if (!o)
-		return false;
-	for (unsigned i = 0; o->name && i < index; i++)
-		o++;
-	if (!o->name)
-		return false;
-	*info = (struct vmm_option_info){
-		.name = o->name,
-		.type = types[o->type],
-		.fallback = o->fallback,
-		.choices = o->type == OPTION_ENUM ? o->values : NULL,
-		.help = o->help,
-		.required = o->required,
-	};
-	return true;
-}
+/* ---- helpers ---- */
 
 int vmm_parse_size(const char *text, uint64_t *bytes)
 {

@@ -211,11 +211,16 @@ static void check_hugepages(struct check *check)
 			"--memory SIZE,hugepages=on needs some: sysctl vm.nr_hugepages=N, as root",
 			"none of 2 MiB are free");
 
-	if (!read_line("/sys/kernel/mm/transparent_hugepage/shmem_enabled", line, sizeof(line)))
-		return;
-	if (strstr(line, "[never]") || strstr(line, "[deny]"))
+	if (read_line("/sys/kernel/mm/transparent_hugepage/enabled", line, sizeof(line)) &&
+	    strstr(line, "[never]"))
 		check_say(check, VMM_CHECK_NOTE, "huge pages (THP)",
 			  "guest memory is mapped in pages of 4 KiB unless hugepages=on",
+			  "off (transparent_hugepage/enabled: never)");
+	else if (read_line("/sys/kernel/mm/transparent_hugepage/shmem_enabled", line,
+			   sizeof(line)) &&
+		 (strstr(line, "[never]") || strstr(line, "[deny]")))
+		check_say(check, VMM_CHECK_NOTE, "huge pages (THP)",
+			  "--memory SIZE,shared=on is mapped in pages of 4 KiB",
 			  "off for shared memory (shmem_enabled: %s)",
 			  strstr(line, "[deny]") ? "deny" : "never");
 }

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 #include "vmm/device_classes.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "devices/devices.h"
 #include "virtio/virtio_classes.h"
 
 const struct device_class *const device_classes[] = {
-	&acpi_pm_class,  &debug_exit_class,        &i8042_class, &isa_serial_class, &pvpanic_class,
+	&acpi_pm_class,  &debug_exit_class,        &i8042_class,
+	&ioapic_class,   &isa_serial_class,        &pvpanic_class,
 	&rtc_cmos_class, &virtio_blk_class.device, NULL,
 };
+
+_Static_assert(ARRAY_SIZE(device_classes) <= DEVICE_CLASSES_MAX, "DEVICE_CLASSES_MAX");
 
 const struct device_class *device_class_find(const char *name)
 {
@@ -19,7 +23,7 @@ const struct device_class *device_class_find(const char *name)
 	return NULL;
 }
 
-const char *device_class_nearest(const char *name)
+static const char *nearest_class(const char *name)
 {
 	const char *names[ARRAY_SIZE(device_classes)] = {0};
 	unsigned n = 0;
@@ -28,4 +32,16 @@ const char *device_class_nearest(const char *name)
 		if (!device_classes[i]->builtin)
 			names[n++] = device_classes[i]->name;
 	return nearest_name(name, names);
+}
+
+const struct device_class *device_class_get(const char *name, struct vmm_error *err)
+{
+	const struct device_class *cls = device_class_find(name);
+	const char *near = cls ? NULL : nearest_class(name);
+
+	if (!cls)
+		error_set(err, EINVAL, "there is no device \"%s\"%s%s%s", name,
+			  near ? "; did you mean \"" : " (--device help lists them)",
+			  near ? near : "", near ? "\"?" : "");
+	return cls;
 }

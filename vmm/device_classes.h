@@ -9,11 +9,12 @@
 
 /* NULL-terminated. */
 extern const struct device_class *const device_classes[];
+#define DEVICE_CLASSES_MAX 64
 
 /* The class of this name, or NULL. */
 const struct device_class *device_class_find(const char *name);
 
-/* The class name that is nearest to a mistyped one, or NULL. */
-const char *device_class_nearest(const char *name);
+/* As device_class_find; if there is none, a sentence with a suggestion. */
+const struct device_class *device_class_get(const char *name, struct vmm_error *err);
 
 #endif

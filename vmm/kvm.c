@@ -132,10 +132,19 @@ int kvm_add_memory(struct kvm_vm *vm, struct vmm_error *err)
 	return 0;
 }
 
-static int create_irqchip(struct kvm_vm *vm, bool pit, struct vmm_error *err)
+/* Local APICs only; messages and their EOIs go by the first X86_IOAPIC_PINS routes. */
+static bool create_split_irqchip(struct kvm_vm *vm)
+{
+	struct kvm_enable_cap cap = {.cap = KVM_CAP_SPLIT_IRQCHIP, .args = {X86_IOAPIC_PINS}};
+
+	return ioctl(vm->vm_fd, KVM_ENABLE_CAP, &cap) == 0;
+}
+
+static int create_full_irqchip(struct kvm_vm *vm, bool pit, struct vmm_error *err)
 {
 	struct kvm_pit_config config = {.flags = KVM_PIT_SPEAKER_DUMMY};
 
+	vm->full_irqchip = true;
 	if (ioctl(vm->vm_fd, KVM_CREATE_IRQCHIP, 0) < 0)
 		return error_set_errno(err, errno, "KVM_CREATE_IRQCHIP");
 	if (pit && ioctl(vm->vm_fd, KVM_CREATE_PIT2, &config) < 0)
@@ -151,8 +160,17 @@ static int create_irqchip(struct kvm_vm *vm, bool pit, struct vmm_error *err)
 	return 0;
 }
 
+static int create_irqchip(struct kvm_vm *vm, bool pit, struct vmm_error *err)
+{
+	if (!pit && create_split_irqchip(vm))
+		return 0;
+	return create_full_irqchip(vm, pit, err);
+}
+
 int kvm_irqchip_reset(struct kvm_vm *vm)
 {
+	if (!vm->full_irqchip)
+		return 0;
 	/* First: the interrupts of a timer that still runs go away with the controllers' state. */
 	if (vm->has_pit && ioctl(vm->vm_fd, KVM_SET_PIT2, &vm->pit_power_on) < 0)
 		return -errno;

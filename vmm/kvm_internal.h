@@ -31,12 +31,14 @@ struct kvm_vm {
 	struct guest_memory *memory;
 	struct kvm_line lines[X86_IOAPIC_PINS];
 	struct msi_sink msi;
+	struct apic_sink apic;
 	struct doorbell_sink doorbells;
 
 	pthread_mutex_t routes_lock; /* guards what follows */
 	struct kvm_irq_routing *routes;
 	uint64_t gsi_used[KVM_MAX_GSI / 64];
 
+	bool full_irqchip;              /* PIC and IOAPIC are in the kernel, too */
 	struct kvm_irqchip power_on[3]; /* PIC master, PIC slave, IOAPIC */
 	struct kvm_pit_state2 pit_power_on;
 	bool has_pit;

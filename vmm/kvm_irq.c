@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Interrupts into the guest and doorbells out of it: lines by KVM_IRQ_LINE, MSI by irqfd over a
- * routing table, doorbells by ioeventfd.
+ * Interrupts into the guest and doorbells out of it: lines by KVM_IRQ_LINE (or messages of our own
+ * IOAPIC by KVM_SIGNAL_MSI), MSI by irqfd over a routing table, doorbells by ioeventfd.
  *
  * A vector gets its GSI and eventfd when its message is first set, so that a device with 64 vectors
  * of which the guest uses two costs two.
@@ -50,6 +50,14 @@ static struct kvm_irq_routing_entry *route_find(struct kvm_vm *vm, uint32_t gsi)
 		    vm->routes->entries[i].type == KVM_IRQ_ROUTING_MSI)
 			return &vm->routes->entries[i];
 	return NULL;
+}
+
+static void route_drop(struct kvm_vm *vm, uint32_t gsi)
+{
+	struct kvm_irq_routing_entry *e = route_find(vm, gsi);
+
+	if (e)
+		*e = vm->routes->entries[--vm->routes->nr];
 }
 
 static int routes_commit(struct kvm_vm *vm)
@@ -163,14 +171,11 @@ static void msi_detach(struct msi_irqfd *msi, int fd)
 	struct kvm_vm *vm = msi->vm;
 	struct kvm_irqfd irqfd = {
 		.fd = (uint32_t)fd, .gsi = msi->gsi, .flags = KVM_IRQFD_FLAG_DEASSIGN};
-	struct kvm_irq_routing_entry *e;
 
 	pthread_mutex_lock(&vm->routes_lock);
 	(void)ioctl(vm->vm_fd, KVM_IRQFD, &irqfd);
 	/* The kernel keeps its copy until the next commit; without an irqfd nothing uses it. */
-	e = route_find(vm, msi->gsi);
-	*e = vm->routes->entries[vm->routes->nr - 1];
-	vm->routes->nr--;
+	route_drop(vm, msi->gsi);
 	gsi_free(vm, msi->gsi);
 	pthread_mutex_unlock(&vm->routes_lock);
 }
@@ -206,6 +211,50 @@ static struct msi_vector *msi_create(struct msi_sink *sink)
 struct msi_sink *kvm_msi_sink(struct kvm_vm *vm)
 {
 	return &vm->msi;
+}
+
+/* ---- messages of our own IOAPIC ---- */
+
+static void apic_send(struct apic_sink *apic, const struct apic_message *message)
+{
+	struct kvm_vm *vm = container_of(apic, struct kvm_vm, apic);
+	struct kvm_msi msi = {.address_lo = (uint32_t)message->address,
+			      .address_hi = (uint32_t)(message->address >> 32),
+			      .data = message->data};
+
+	/* 0: the guest blocked it, or addressed nobody. */
+	if (ioctl(vm->vm_fd, KVM_SIGNAL_MSI, &msi) < 0)
+		log_error(vm->log, "kvm", "cannot send an interrupt message: errno %d", errno);
+}
+
+/*
+ * KVM tells of the EOI of a vector if one of the first X86_IOAPIC_PINS routes carries it with a
+ * level trigger. Nothing is signalled through these routes.
+ */
+static void apic_watch(struct apic_sink *apic, unsigned pin, const struct apic_message *message)
+{
+	struct kvm_vm *vm = container_of(apic, struct kvm_vm, apic);
+	struct kvm_irq_routing_entry *e;
+	int ret = 0;
+
+	pthread_mutex_lock(&vm->routes_lock);
+	e = route_find(vm, pin);
+	if (e || message) {
+		if (!message)
+			route_drop(vm, pin);
+		else
+			route_set_msi(e ? e : &vm->routes->entries[vm->routes->nr++], pin,
+				      message->address, message->data);
+		ret = routes_commit(vm);
+	}
+	pthread_mutex_unlock(&vm->routes_lock);
+	if (ret < 0)
+		log_error(vm->log, "kvm", "cannot watch interrupt pin %u: errno %d", pin, -ret);
+}
+
+struct apic_sink *kvm_apic_sink(struct kvm_vm *vm)
+{
+	return vm->full_irqchip ? NULL : &vm->apic;
 }
 
 /* ---- doorbells ---- */
@@ -251,7 +300,7 @@ int kvm_irq_init(struct kvm_vm *vm, struct vmm_error *err)
 		calloc(1, sizeof(*vm->routes) + entries * sizeof(struct kvm_irq_routing_entry));
 	if (!vm->routes)
 		return error_set(err, ENOMEM, "no memory for the interrupt routes");
-	for (uint32_t i = 0; i < X86_IOAPIC_PINS; i++) {
+	for (uint32_t i = 0; vm->full_irqchip && i < X86_IOAPIC_PINS; i++) {
 		struct kvm_line *l = &vm->lines[i];
 
 		l->line.set = line_set;
@@ -263,6 +312,8 @@ int kvm_irq_init(struct kvm_vm *vm, struct vmm_error *err)
 		route_add_pin(vm, i, KVM_IRQCHIP_IOAPIC, i);
 	}
 	vm->msi.create = msi_create;
+	vm->apic.send = apic_send;
+	vm->apic.watch = apic_watch;
 	vm->doorbells.attach = doorbell_attach;
 	vm->doorbells.detach = doorbell_detach;
 

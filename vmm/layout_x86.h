@@ -30,8 +30,6 @@
 #define X86_PCI_MEM32_SIZE UINT64_C(0x20000000)
 #define X86_PCI_ECAM       UINT64_C(0xe0000000)
 #define X86_PCI_ECAM_SIZE  UINT64_C(0x100000) /* one bus */
-#define X86_IOAPIC         UINT64_C(0xfec00000)
-#define X86_LAPIC          UINT64_C(0xfee00000)
 #define X86_KVM_IDENTITY   UINT64_C(0xfffbc000)
 #define X86_KVM_TSS        UINT64_C(0xfffbd000)
 
@@ -64,7 +62,6 @@ static inline unsigned x86_virtio_mmio_gsi(unsigned slot)
 
 #define X86_IRQ_PCI_FIRST 16
 #define X86_IRQ_PCI_COUNT 8
-#define X86_IOAPIC_PINS   24
 
 /* INTx of slot and pin (1 to 4); the same in _PRT and in the interrupt line register. */
 static inline unsigned x86_pci_gsi(unsigned slot, unsigned pin)

@@ -5,13 +5,11 @@
 #include "vmm/machine.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/eventfd.h>
 
 #include "core/thread.h"
-#include "vmm/device_classes.h"
+#include "devices/devices.h"
 
 /* A guest that triple-faults this often in a row, each time this soon, will never boot. */
 #define EARLY_FAULT_NS  (2 * NS_PER_SEC)
@@ -154,6 +152,11 @@ static void on_vcpu_triple_fault(struct vcpu_owner *owner, const struct vmm_erro
 	}
 }
 
+static void on_vcpu_eoi(struct vcpu_owner *owner, uint8_t vector)
+{
+	ioapic_eoi(container_of(owner, struct vmm, owner)->ioapic, vector);
+}
+
 static void on_vcpu_reset(struct vcpu_owner *owner)
 {
 	struct vmm *vm = container_of(owner, struct vmm, owner);
@@ -164,78 +167,16 @@ static void on_vcpu_reset(struct vcpu_owner *owner)
 
 /* ---- devices ---- */
 
-static int attach_device(struct vmm *vm, struct device *dev, struct vmm_error *err)
-{
-	struct machine_device *md = calloc(1, sizeof(*md));
-	int ret = 0;
-
-	if (!md)
-		return error_set(err, ENOMEM, "no memory for device %s", dev->id);
-	md->dev = dev;
-	if (dev->cls->kind == DEVICE_VIRTIO)
-		ret = machine_attach_virtio(vm, md, err);
-	if (ret < 0) {
-		free(md);
-		return ret;
-	}
-	list_add_tail(&vm->devices, &md->link);
-	return 0;
-}
-
-static unsigned count_of_class(const struct vmm *vm, const struct device_class *cls)
-{
-	unsigned n = 0;
-
-	list_for_each (it, &vm->devices)
-		n += list_entry(it, struct machine_device, link)->dev->cls == cls;
-	return n;
-}
-
-int machine_add_device(struct vmm *vm, const char *name, const char *options, struct device **out,
-		       struct vmm_error *err)
-{
-	const struct device_class *cls = device_class_find(name);
-	struct device *dev;
-	char id[64];
-	int ret;
-
-	if (!cls) {
-		const char *near = device_class_nearest(name);
-
-		return error_set(err, EINVAL, "there is no device \"%s\"%s%s%s", name,
-				 near ? "; did you mean \"" : " (--device help lists them)",
-				 near ? near : "", near ? "\"?" : "");
-	}
-	snprintf(id, sizeof(id), "%s%u", cls->name, count_of_class(vm, cls));
-	ret = device_create(&dev, cls, id, options, &vm->env, err);
-	if (ret < 0)
-		return ret;
-	ret = attach_device(vm, dev, err);
-	if (ret < 0) {
-		device_destroy(dev);
-		return ret;
-	}
-	if (out)
-		*out = dev;
-	return 0;
-}
-
-void machine_remove_devices(struct vmm *vm)
-{
-	list_for_each (it, &vm->devices) {
-		struct machine_device *md = list_entry(it, struct machine_device, link);
-
-		list_del(&md->link);
-		machine_detach_virtio(vm, md);
-		device_destroy(md->dev);
-		free(md);
-	}
-}
-
 static void quiesce_devices(struct vmm *vm)
 {
 	list_for_each (it, &vm->devices)
 		device_quiesce_wait(list_entry(it, struct machine_device, link)->dev);
+}
+
+static void reset_devices(struct vmm *vm)
+{
+	list_for_each (it, &vm->devices)
+		device_reset(list_entry(it, struct machine_device, link)->dev);
 }
 
 /* ---- vCPUs ---- */
@@ -258,6 +199,7 @@ static int create_vcpus(struct vmm *vm, struct vmm_error *err)
 	vm->owner = (struct vcpu_owner){
 		.pio = vm->pio,
 		.mmio = vm->mmio,
+		.eoi = on_vcpu_eoi,
 		.reset = on_vcpu_reset,
 		.triple_fault = on_vcpu_triple_fault,
 		.poweroff = on_vcpu_poweroff,
@@ -285,16 +227,13 @@ static void forget_resets(struct vmm *vm)
 	pthread_mutex_unlock(&vm->lock);
 }
 
-static int reset_machine(struct vmm *vm, struct vmm_error *err)
+/* vCPUs parked, devices_lock held. */
+static int reset_parked(struct vmm *vm, struct vmm_error *err)
 {
 	int ret;
 
-	log_info(&vm->log, "machine", "reset");
-	park_and_wait(vm);
-	forget_resets(vm);
 	quiesce_devices(vm);
-	list_for_each (it, &vm->devices)
-		device_reset(list_entry(it, struct machine_device, link)->dev);
+	reset_devices(vm);
 	pci_bus_reset(vm->pci);
 	ret = kvm_irqchip_reset(vm->kvm);
 	for (unsigned i = 0; ret == 0 && i < vm->cpus; i++)
@@ -302,6 +241,19 @@ static int reset_machine(struct vmm *vm, struct vmm_error *err)
 	if (ret < 0)
 		return error_set_errno(err, -ret, "cannot reset the vCPUs");
 	return machine_arch_load(vm, err);
+}
+
+static int reset_machine(struct vmm *vm, struct vmm_error *err)
+{
+	int ret;
+
+	log_info(&vm->log, "machine", "reset");
+	park_and_wait(vm);
+	forget_resets(vm);
+	pthread_mutex_lock(&vm->devices_lock);
+	ret = reset_parked(vm, err);
+	pthread_mutex_unlock(&vm->devices_lock);
+	return ret;
 }
 
 /* False: it failed, and a stop has been requested. */
@@ -335,8 +287,11 @@ static void set_state(struct vmm *vm, enum machine_state state)
 static void control_stop(struct vmm *vm)
 {
 	park_and_wait(vm);
+	/* Together: who has the lock and sees another state may count on devices that work. */
+	pthread_mutex_lock(&vm->devices_lock);
 	quiesce_devices(vm);
 	set_state(vm, MACHINE_STOPPED);
+	pthread_mutex_unlock(&vm->devices_lock);
 	(void)!eventfd_write(vm->event_fd, 1);
 }
 

@@ -9,6 +9,10 @@
  *
  * Everything that wants a change of state (API calls, devices, vCPUs) leaves a request and wakes
  * the control thread. API calls that wait for their request do so on `changed`.
+ *
+ * Devices are added, removed and acted upon by whoever calls the API, under `devices_lock`; the
+ * control thread holds it while it resets or stops them. It is the outermost lock and the only one
+ * that is held while waiting (for the io loop); vCPUs and the io loop never take it.
  */
 #ifndef VMM_MACHINE_H
 #define VMM_MACHINE_H
@@ -19,6 +23,7 @@
 #include "mmio/bus.h"
 #include "pci/pci.h"
 #include "vmm/boot.h"
+#include "vmm/device_classes.h"
 #include "vmm/kvm.h"
 #include "vmm/vcpu.h"
 
@@ -37,9 +42,12 @@ enum machine_request {
 	MACHINE_REQUEST_STOP = 1 << 3,
 };
 
+#define MACHINE_ID_BUCKETS 256 /* a disk controller may have a thousand disks */
+
 /* A device of the machine and what connects it. */
 struct machine_device {
-	struct list link;
+	struct list link;    /* vmm.devices */
+	struct list id_link; /* vmm.ids */
 	struct device *dev;
 	struct virtio_pci *pci; /* for virtio devices: one of the two */
 	struct virtio_mmio *mmio;
@@ -66,10 +74,15 @@ struct vmm {
 	struct vcpu_owner owner;
 	struct vcpu **vcpus; /* `cpus` of them; NULL until vmm_start */
 	struct device *acpi_pm;
-	int event_fd; /* readable once stopped */
+	struct device *ioapic; /* NULL: the kernel has it */
+	int event_fd;          /* readable once stopped */
 
-	/* Changed by the thread that sets up or by the control thread. */
-	struct list devices; /* struct machine_device, in the order they were added */
+	pthread_mutex_t devices_lock; /* outermost; guards what follows */
+	struct list devices; /* struct machine_device: as they were added, so parents come first */
+	struct list ids[MACHINE_ID_BUCKETS];  /* the same by a hash of the id */
+	unsigned numbers[DEVICE_CLASSES_MAX]; /* of each class: the next one that has no id */
+
+	/* Changed by the thread that sets up. */
 	bool io_running;
 
 	pthread_t control;
@@ -100,13 +113,36 @@ void machine_finish(struct vmm *vm, enum vmm_exit_kind kind, uint32_t value,
 /* env->event of the machine's devices. */
 void machine_device_event(const struct device_env *env, enum machine_event event, uint32_t value);
 
-/* Start vCPUs and the io loop. Called once, by vmm_start. */
+/* Start vCPUs and the io loop. Called once, by vmm_start; devices_lock held. */
 int machine_start(struct vmm *vm, struct vmm_error *err) MUST_CHECK;
-/* Release all devices. vCPUs stopped. */
-void machine_remove_devices(struct vmm *vm);
 
-int machine_add_device(struct vmm *vm, const char *cls, const char *options, struct device **dev,
-		       struct vmm_error *err) MUST_CHECK;
+/*
+ * machine_devices.c. Those of the first group: devices_lock held, or nobody else knows the VM yet
+ * or any more.
+ */
+void machine_init_devices(struct vmm *vm);
+/* options: with or without id=…; out may be NULL. */
+int machine_add_device(struct vmm *vm, const struct device_class *cls, const char *options,
+		       struct device **dev, struct vmm_error *err) MUST_CHECK;
+/* Release all devices. vCPUs stopped, the io loop has ended. */
+void machine_remove_devices(struct vmm *vm);
+/* The device with this id, or NULL / the error that there is none. */
+struct machine_device *machine_find_id(struct vmm *vm, const char *id);
+int machine_no_device(const struct vmm *vm, const char *id, struct vmm_error *err);
+/* env->find of the machine's devices. */
+struct device *machine_find_device(const struct device_env *env, const char *id,
+				   const struct device_class *cls);
+
+/*
+ * For the API, on any thread but the machine's own. Take devices_lock; -ESHUTDOWN, without it, if
+ * the VM has stopped.
+ */
+int machine_lock_devices(struct vmm *vm, struct vmm_error *err) MUST_CHECK;
+void machine_unlock_devices(struct vmm *vm);
+/* Add and remove a device at any time: once the VM has been started, only a child. */
+int machine_plug(struct vmm *vm, const struct device_class *cls, const char *options,
+		 struct vmm_error *err) MUST_CHECK;
+int machine_unplug(struct vmm *vm, const char *id, struct vmm_error *err) MUST_CHECK;
 
 /* machine_virtio.c: put md->dev, a virtio device, on its transport / take it off. */
 int machine_attach_virtio(struct vmm *vm, struct machine_device *md,

@@ -5,7 +5,6 @@
 #include "vmm/machine.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "devices/devices.h"
 #include "virtio/virtio.h"
@@ -24,18 +23,19 @@ int machine_arch_memory(struct vmm *vm, unsigned flags, struct vmm_error *err)
 	return ret;
 }
 
+static struct irq_line *gsi_line(struct vmm *vm, unsigned gsi)
+{
+	return vm->ioapic ? ioapic_line(vm->ioapic, gsi) : kvm_irq_line(vm->kvm, gsi);
+}
+
 static struct irq_line *isa_irq(const struct device_env *env, unsigned irq)
 {
-	struct vmm *vm = env->opaque;
-
-	return irq < 16 ? kvm_irq_line(vm->kvm, irq) : NULL;
+	return irq < 16 ? gsi_line(env->opaque, irq) : NULL;
 }
 
 static struct irq_line *pci_line(void *opaque, unsigned slot, unsigned pin)
 {
-	struct vmm *vm = opaque;
-
-	return kvm_irq_line(vm->kvm, x86_pci_gsi(slot, pin));
+	return gsi_line(opaque, x86_pci_gsi(slot, pin));
 }
 
 static unsigned pci_gsi(void *opaque UNUSED, unsigned slot, unsigned pin)
@@ -100,22 +100,23 @@ int machine_arch_buses(struct vmm *vm, struct vmm_error *err)
 
 int machine_arch_devices(struct vmm *vm, struct vmm_error *err)
 {
-	int ret;
+	int ret = 0;
 
-	if ((ret = machine_add_device(vm, "acpi-pm", NULL, &vm->acpi_pm, err)) < 0 ||
-	    (ret = machine_add_device(vm, "rtc-cmos", NULL, NULL, err)) < 0 ||
-	    (ret = machine_add_device(vm, "i8042", NULL, NULL, err)) < 0 ||
-	    (ret = machine_add_device(vm, "pvpanic", NULL, NULL, err)) < 0)
+	/* First: the others ask it for their lines. */
+	if (vm->env.apic)
+		ret = machine_add_device(vm, &ioapic_class, NULL, &vm->ioapic, err);
+	if (ret < 0 ||
+	    (ret = machine_add_device(vm, &acpi_pm_class, NULL, &vm->acpi_pm, err)) < 0 ||
+	    (ret = machine_add_device(vm, &rtc_cmos_class, NULL, NULL, err)) < 0 ||
+	    (ret = machine_add_device(vm, &i8042_class, NULL, NULL, err)) < 0 ||
+	    (ret = machine_add_device(vm, &pvpanic_class, NULL, NULL, err)) < 0)
 		return ret;
 	return 0;
 }
 
-static bool has_device(const struct vmm *vm, const char *cls)
+static bool has_device(struct vmm *vm, const struct device_class *cls)
 {
-	list_for_each (it, &vm->devices)
-		if (strcmp(list_entry(it, struct machine_device, link)->dev->cls->name, cls) == 0)
-			return true;
-	return false;
+	return vm->env.find(&vm->env, NULL, cls) != NULL;
 }
 
 static int build_tables(struct vmm *vm, gpa_t *rsdp, struct vmm_error *err)
@@ -127,9 +128,9 @@ static int build_tables(struct vmm *vm, gpa_t *rsdp, struct vmm_error *err)
 		.pci_mem64_base = vm->pci_mem64_size ? vm->pci_mem64 : 0,
 		.pci_mem64_size = vm->pci_mem64_size,
 		.virtio_mmio = vm->mmio_slots,
-		.has_com1 = has_device(vm, "isa-serial"),
-		.has_rtc = has_device(vm, "rtc-cmos"),
-		.has_pvpanic = has_device(vm, "pvpanic"),
+		.has_com1 = has_device(vm, &isa_serial_class),
+		.has_rtc = has_device(vm, &rtc_cmos_class),
+		.has_pvpanic = has_device(vm, &pvpanic_class),
 	};
 
 	for (unsigned i = 0; i < vm->cpus; i++)

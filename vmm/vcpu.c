@@ -163,7 +163,6 @@ static const char *const exit_names[] = {
 	[KVM_EXIT_NMI] = "NMI",
 	[KVM_EXIT_OSI] = "OSI",
 	[KVM_EXIT_EPR] = "EPR",
-	[KVM_EXIT_IOAPIC_EOI] = "IOAPIC_EOI",
 	[KVM_EXIT_HYPERV] = "HYPERV",
 	[KVM_EXIT_X86_RDMSR] = "X86_RDMSR",
 	[KVM_EXIT_X86_WRMSR] = "X86_WRMSR",
@@ -249,6 +248,9 @@ static void handle_exit(struct vcpu *vcpu)
 		break;
 	case KVM_EXIT_MMIO:
 		exit_mmio(vcpu);
+		break;
+	case KVM_EXIT_IOAPIC_EOI:
+		vcpu->owner->eoi(vcpu->owner, vcpu->run->eoi.vector);
 		break;
 	case KVM_EXIT_INTR:
 	case KVM_EXIT_IRQ_WINDOW_OPEN:

@@ -19,6 +19,8 @@ struct vcpu;
 /* How vCPUs of one VM talk to their owner. Called on vCPU threads. */
 struct vcpu_owner {
 	struct bus *pio, *mmio;
+	/* The end of a level-triggered interrupt that the machine watches (struct apic_sink). */
+	void (*eoi)(struct vcpu_owner *owner, uint8_t vector);
 	/* The guest asked for it through KVM itself (a system event). */
 	void (*reset)(struct vcpu_owner *owner);
 	void (*poweroff)(struct vcpu_owner *owner);

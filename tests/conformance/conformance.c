@@ -1,180 +1,62 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The same tests over every device class: what each device owes to the machine and can expect of no
- * guest. A new class needs a line here only if it has required options.
+ * guest. A new class needs a line in support/subject.c only if it has required options or sits on
+ * another device.
  */
 #include <criterion/criterion.h>
 #include <dirent.h>
-#include <fcntl.h>
+#include <errno.h>
 #include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "tests/unit/support/virtio_driver.h"
+#include "tests/unit/support/subject.h"
 #include "vmm/device_classes.h"
 
-#define IMAGE_SIZE (1 * MIB)
-#define RAM_SIZE   (64 * MIB)
-#define HEAP       gpa(MIB)
-#define WINDOW     UINT64_C(0xfeb00000) /* of a device with transport=mmio */
+TestSuite(conformance, .init = subject_setup, .fini = subject_teardown, .timeout = 120);
 
-/* Required options; the path of an image is appended. */
-static const struct {
-	const char *name, *options;
-} required[] = {
-	{"virtio-blk", "path="},
-};
+/* ---- the array ---- */
 
-struct subject {
-	struct fake_env fake;
-	const struct device_class *cls;
-	struct device *dev;
-	/* virtio only: */
-	const char *variant; /* options */
-	struct virtio_pci *pci;
-	struct virtio_mmio *mmio;
-	struct virtio_driver driver;
-};
-
-/* Each virtio device is tested with each of these; drivers take all features that are offered. */
-static const char *const variants[] = {
-	"packed=off",
-	"packed=on",
-	"transport=mmio,packed=off",
-	"transport=mmio,notification-data=on",
-};
-
-static char image[64];
-
-static void setup(void)
+static void describes_options(const char *name, const struct option_desc *options, size_t size)
 {
-	int fd;
-
-	snprintf(image, sizeof(image), "/var/tmp/vmm-conformance-XXXXXX");
-	fd = mkostemp(image, O_CLOEXEC);
-	cr_assert_geq(fd, 0);
-	cr_assert_eq(ftruncate(fd, IMAGE_SIZE), 0);
-	close(fd);
-}
-
-static void teardown(void)
-{
-	unlink(image);
-}
-
-TestSuite(conformance, .init = setup, .fini = teardown, .timeout = 120);
-
-static const char *required_options(const struct device_class *cls)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(required); i++)
-		if (!strcmp(required[i].name, cls->name))
-			return required[i].options;
-	return NULL;
-}
-
-static bool is_virtio(const struct subject *s)
-{
-	return s->cls->kind == DEVICE_VIRTIO;
-}
-
-/* A driver that knows nothing yet. */
-static void init_driver(struct subject *s)
-{
-	struct virtio_device *vd = virtio_device(s->dev);
-
-	if (s->mmio)
-		virtio_driver_init_mmio(&s->driver, &s->fake, vd, WINDOW, HEAP);
-	else
-		virtio_driver_init_pci(&s->driver, &s->fake, vd, virtio_pci_devfn(s->pci), HEAP);
-}
-
-static int attach(struct subject *s, struct vmm_error *err)
-{
-	struct virtio_device *vd = virtio_device(s->dev);
-
-	if (vd->options.transport == VIRTIO_TRANSPORT_MMIO)
-		return virtio_mmio_create(&s->mmio, vd, WINDOW, &s->fake.irq[5].line, err);
-	return virtio_pci_create(&s->pci, vd, -1, err);
-}
-
-static void create(struct subject *s)
-{
-	const char *prefix = required_options(s->cls);
-	struct vmm_error err = {0};
-	char options[256];
-
-	snprintf(options, sizeof(options), "%s%s%s%s", prefix ? prefix : "", prefix ? image : "",
-		 prefix && s->variant ? "," : "", s->variant ? s->variant : "");
-	s->dev = fake_env_device(&s->fake, s->cls, options);
-	if (!is_virtio(s))
-		return;
-	cr_assert_eq(attach(s, &err), 0, "%s: %s", s->cls->name, err.message);
-	init_driver(s);
-}
-
-static void destroy(struct subject *s)
-{
-	device_quiesce_wait(s->dev);
-	virtio_pci_destroy(s->pci);
-	s->pci = NULL;
-	virtio_mmio_destroy(s->mmio);
-	s->mmio = NULL;
-	device_destroy(s->dev);
-}
-
-static void with_subject(const struct device_class *cls, const char *variant,
-			 void (*fn)(struct subject *s))
-{
-	struct subject *s = calloc(1, sizeof(*s));
-
-	cr_assert(s);
-	s->cls = cls;
-	s->variant = variant;
-	fake_env_init(&s->fake, RAM_SIZE);
-	create(s);
-	fn(s);
-	destroy(s);
-	fake_env_fini(&s->fake);
-	free(s);
-}
-
-/* Run fn on an instance of each class, of virtio devices on one of each variant. */
-static void for_each_class(void (*fn)(struct subject *s))
-{
-	for (unsigned i = 0; device_classes[i]; i++) {
-		const struct device_class *cls = device_classes[i];
-
-		if (cls->kind != DEVICE_VIRTIO) {
-			with_subject(cls, NULL, fn);
-			continue;
-		}
-		for (size_t k = 0; k < ARRAY_SIZE(variants); k++)
-			with_subject(cls, variants[k], fn);
+	for (const struct option_desc *o = options; o && o->name; o++) {
+		cr_assert(o->help && *o->help, "%s: %s has no help", name, o->name);
+		cr_assert_lt(o->offset, size, "%s: %s", name, o->name);
+		cr_assert_str_neq(o->name, "id", "%s: the machine takes that", name);
 	}
 }
 
-static uint64_t next_random(uint64_t *state)
+static void describes_actions(const struct device_class *cls)
 {
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
+	for (const struct device_action *a = cls->actions; a && a->name; a++) {
+		bool found = !a->implied;
 
-/* ---- the array ---- */
+		cr_assert(*a->name && a->help && *a->help && !strchr(a->help, '\n'), "%s: %s",
+			  cls->name, a->name);
+		cr_assert(a->run, "%s: %s", cls->name, a->name);
+		cr_assert_leq(a->args_size, DEVICE_ACTION_ARGS_MAX, "%s: %s", cls->name, a->name);
+		describes_options(a->name, a->options, a->args_size);
+		for (const struct option_desc *o = a->options; o && o->name; o++)
+			found |= a->implied && !strcmp(o->name, a->implied);
+		cr_assert(found, "%s: %s: %s is no option", cls->name, a->name, a->implied);
+		for (const struct device_action *b = cls->actions; b != a; b++)
+			cr_assert_str_neq(a->name, b->name, "%s", cls->name);
+	}
+}
 
 Test(conformance, every_class_describes_itself)
 {
 	for (unsigned i = 0; device_classes[i]; i++) {
 		const struct device_class *cls = device_classes[i];
+		struct vmm_error err = {0};
 
 		cr_assert(cls->name && *cls->name);
+		cr_assert_eq(device_check_id("class", cls->name, &err), 0, "%s", err.message);
 		cr_assert(cls->help && *cls->help && !strchr(cls->help, '\n'), "%s", cls->name);
 		cr_assert(cls->state_version > 0 || (!cls->save && !cls->load), "%s", cls->name);
-		for (const struct option_desc *o = cls->options; o && o->name; o++)
-			cr_assert(o->help && *o->help, "%s: %s has no help", cls->name, o->name);
+		describes_options(cls->name, cls->options, cls->size);
+		describes_actions(cls);
 		for (unsigned k = 0; k < i; k++)
 			cr_assert_str_neq(device_classes[k]->name, cls->name);
 	}
@@ -234,92 +116,35 @@ static void create_often(struct subject *s)
 	unsigned before;
 
 	/* The first time may leave something behind that is there for good. */
-	destroy(s);
-	create(s);
+	subject_destroy(s);
+	subject_create(s);
 	before = count_fds();
 	for (unsigned i = 0; i < 10; i++) {
-		destroy(s);
-		create(s);
+		subject_destroy(s);
+		subject_create(s);
 	}
 	cr_assert_eq(count_fds(), before, "%s leaks descriptors", s->cls->name);
 }
 
 Test(conformance, create_and_destroy_leak_nothing)
 {
-	for_each_class(create_often);
-}
-
-/* ---- a life in steps ---- */
-
-enum { STEPS = 8 };
-
-/* One step of what a driver does; of a platform device some ports are touched. */
-static void step(struct subject *s, unsigned n)
-{
-	struct virtio_driver *d = &s->driver;
-	uint64_t random = 88172645463325252 + n;
-
-	if (!is_virtio(s)) {
-		for (unsigned i = 0; i < 100; i++) {
-			uint64_t r = next_random(&random);
-
-			fake_out(&s->fake, r & 0xfff, 1u << (r >> 16) % 3, (uint32_t)(r >> 20));
-		}
-		return;
-	}
-	switch (n) {
-	case 0:
-		d->next = HEAP;
-		virtio_driver_reset(d);
-		break;
-	case 1:
-		d->ops->set_status(d, VIRTIO_CONFIG_S_ACKNOWLEDGE);
-		break;
-	case 2:
-		cr_assert(virtio_driver_negotiate(d, d->ops->get_features(d)), "%s", s->cls->name);
-		break;
-	case 3:
-		virtio_driver_queue(d, 0, 0);
-		break;
-	case 4:
-		virtio_driver_ok(d);
-		break;
-	case 5:
-		fake_env_settle(&s->fake);
-		break;
-	case 6:
-		virtio_driver_kick(d, 0);
-		break;
-	default:
-		fake_env_settle(&s->fake);
-		cr_assert_not(virtio_driver_broken(d), "%s: %s", s->cls->name, s->fake.last_log);
-		break;
-	}
-}
-
-static void system_reset(struct subject *s)
-{
-	device_quiesce_wait(s->dev);
-	pci_bus_reset(s->fake.env.pci);
-	device_reset(s->dev);
-	if (is_virtio(s))
-		init_driver(s);
+	subject_of_each_class(create_often);
 }
 
 static void reset_after_each_step(struct subject *s)
 {
-	for (unsigned end = 0; end <= STEPS; end++) {
+	for (unsigned end = 0; end <= SUBJECT_STEPS; end++) {
 		for (unsigned n = 0; n < end; n++)
-			step(s, n);
-		system_reset(s);
-		for (unsigned n = 0; n < STEPS; n++)
-			step(s, n);
+			subject_step(s, n);
+		subject_reset(s);
+		for (unsigned n = 0; n < SUBJECT_STEPS; n++)
+			subject_step(s, n);
 	}
 }
 
 Test(conformance, reset_at_any_point_leaves_a_device_that_works)
 {
-	for_each_class(reset_after_each_step);
+	subject_of_each_class(reset_after_each_step);
 }
 
 static void reset_to_fresh_state(struct subject *s)
@@ -328,13 +153,13 @@ static void reset_to_fresh_state(struct subject *s)
 	size_t fresh_len, after_len;
 
 	/* A clock's battery outlives a reset, so this holds for virtio devices. */
-	if (!is_virtio(s))
+	if (!subject_is_virtio(s))
 		return;
 	fresh_len = fake_env_save(s->dev, &fresh);
-	system_reset(s);
-	for (unsigned n = 0; n < STEPS; n++)
-		step(s, n);
-	system_reset(s);
+	subject_reset(s);
+	for (unsigned n = 0; n < SUBJECT_STEPS; n++)
+		subject_step(s, n);
+	subject_reset(s);
 	after_len = fake_env_save(s->dev, &after);
 	cr_assert_eq(fresh_len, after_len);
 	cr_assert_arr_eq(fresh, after, fresh_len, "%s remembers", s->cls->name);
@@ -344,22 +169,104 @@ static void reset_to_fresh_state(struct subject *s)
 
 Test(conformance, reset_forgets_what_the_driver_did)
 {
-	for_each_class(reset_to_fresh_state);
+	subject_of_each_class(reset_to_fresh_state);
+}
+
+/* ---- children ---- */
+
+static void come_and_go(struct subject *s)
+{
+	if (!s->parent)
+		return;
+	for (unsigned end = 0; end <= SUBJECT_STEPS; end++) {
+		for (unsigned n = 0; n < end; n++)
+			subject_step(s, n);
+		subject_destroy(s);
+		cr_assert_eq(s->parent->children, 0, "%s is still there", s->cls->name);
+		for (unsigned n = end; n < SUBJECT_STEPS; n++)
+			subject_step(s, n);
+		subject_create(s);
+		cr_assert_eq(s->dev->parent, s->parent, "%s has no parent", s->cls->name);
+		cr_assert_eq(s->parent->children, 1, "%s", s->cls->name);
+		fake_env_settle(&s->fake);
+		if (subject_driven(s))
+			cr_assert_not(virtio_driver_broken(&s->driver), "%s", s->cls->name);
+	}
+}
+
+Test(conformance, children_come_and_go_at_any_point)
+{
+	subject_of_each_class(come_and_go);
+}
+
+Test(conformance, a_child_without_a_parent_is_refused_with_a_sentence)
+{
+	for (unsigned i = 0; device_classes[i]; i++) {
+		struct subject s = {.cls = device_classes[i]};
+		struct vmm_error err = {0};
+
+		if (s.cls->kind != DEVICE_CHILD)
+			continue;
+		fake_env_init(&s.fake, MIB);
+		cr_assert_lt(device_create(&s.dev, s.cls, "subject", subject_options(s.cls),
+					   &s.fake.env, &err),
+			     0, "%s", s.cls->name);
+		cr_assert(strstr(err.message, "subject") && strstr(err.message, "virtio-"), "%s",
+			  err.message);
+		fake_env_fini(&s.fake);
+	}
+}
+
+/* ---- actions ---- */
+
+/* With no options at all: it is done, or a sentence says what is missing. */
+static void act(struct subject *s)
+{
+	for (const struct device_action *a = s->cls->actions; a && a->name; a++) {
+		struct report *report = report_create();
+		struct vmm_error err = {0};
+		char *json;
+		int r = device_action(s->dev, a->name, NULL, report, &err);
+
+		if (r)
+			cr_assert_eq(strncmp(err.message, s->dev->id, strlen(s->dev->id)), 0,
+				     "%s: %s: \"%s\"", s->cls->name, a->name, err.message);
+		cr_assert_eq(report_finish(report, &json), 0);
+		free(json);
+		cr_assert_eq(device_action(s->dev, a->name, "no-such-option=1", NULL, &err),
+			     -EINVAL, "%s: %s", s->cls->name, a->name);
+		fake_env_settle(&s->fake);
+	}
+}
+
+static void act_at_any_point(struct subject *s)
+{
+	for (unsigned end = 0; end <= SUBJECT_STEPS; end++) {
+		for (unsigned n = 0; n < end; n++)
+			subject_step(s, n);
+		act(s);
+		subject_reset(s);
+	}
+}
+
+Test(conformance, actions_are_done_or_refused_with_a_sentence_at_any_point)
+{
+	subject_of_each_class(act_at_any_point);
 }
 
 /* ---- saved state ---- */
 
 static void save_load_save(struct subject *s)
 {
-	for (unsigned end = 0; end <= STEPS; end++) {
+	for (unsigned end = 0; end <= SUBJECT_STEPS; end++) {
 		void *first, *second;
 		size_t len, again;
 
 		for (unsigned n = 0; n < end; n++)
-			step(s, n);
+			subject_step(s, n);
 		len = fake_env_save(s->dev, &first);
-		destroy(s);
-		create(s);
+		subject_destroy(s);
+		subject_create(s);
 		cr_assert_eq(fake_env_load(s->dev, first, len), 0, "%s after %u steps",
 			     s->cls->name, end);
 		again = fake_env_save(s->dev, &second);
@@ -367,13 +274,13 @@ static void save_load_save(struct subject *s)
 		cr_assert_arr_eq(first, second, len, "%s after %u steps", s->cls->name, end);
 		free(first);
 		free(second);
-		system_reset(s);
+		subject_reset(s);
 	}
 }
 
 Test(conformance, save_load_save_gives_equal_bytes)
 {
-	for_each_class(save_load_save);
+	subject_of_each_class(save_load_save);
 }
 
 static void load_damaged(struct subject *s)
@@ -382,8 +289,8 @@ static void load_damaged(struct subject *s)
 	uint64_t random = 88172645463325252;
 	size_t len, after_len;
 
-	for (unsigned n = 0; n < STEPS; n++)
-		step(s, n);
+	for (unsigned n = 0; n < SUBJECT_STEPS; n++)
+		subject_step(s, n);
 	len = fake_env_save(s->dev, (void **)&good);
 	bad = malloc(len);
 	cr_assert(bad);
@@ -402,9 +309,9 @@ static void load_damaged(struct subject *s)
 		if (fake_env_load(s->dev, bad, len) == 0)
 			fake_env_settle(&s->fake);
 	}
-	system_reset(s);
-	for (unsigned n = 0; n < STEPS; n++)
-		step(s, n);
+	subject_reset(s);
+	for (unsigned n = 0; n < SUBJECT_STEPS; n++)
+		subject_step(s, n);
 	free(good);
 	free(bad);
 	free(after);
@@ -412,7 +319,7 @@ static void load_damaged(struct subject *s)
 
 Test(conformance, damaged_state_is_survived)
 {
-	for_each_class(load_damaged);
+	subject_of_each_class(load_damaged);
 }
 
 /* ---- registers ---- */
@@ -441,7 +348,7 @@ static void random_ports(struct subject *s)
 
 static void random_memory(struct subject *s)
 {
-	const uint64_t base = s->mmio ? WINDOW : s->driver.bar;
+	const uint64_t base = s->mmio ? SUBJECT_MMIO : s->driver.bar;
 	uint64_t random = 2463534242;
 
 	for (unsigned i = 0; i < 100000; i++) {
@@ -465,18 +372,18 @@ static void random_memory(struct subject *s)
 
 static void random_registers(struct subject *s)
 {
-	if (is_virtio(s))
+	if (subject_driven(s))
 		random_memory(s);
 	else
 		random_ports(s);
-	system_reset(s);
-	for (unsigned n = 0; n < STEPS; n++)
-		step(s, n);
+	subject_reset(s);
+	for (unsigned n = 0; n < SUBJECT_STEPS; n++)
+		subject_step(s, n);
 }
 
 Test(conformance, random_register_accesses_are_survived)
 {
-	for_each_class(random_registers);
+	subject_of_each_class(random_registers);
 }
 
 /* ---- virtio ---- */
@@ -486,7 +393,7 @@ static void offer_unoffered(struct subject *s)
 	struct virtio_driver *d = &s->driver;
 	uint64_t offered;
 
-	if (!is_virtio(s))
+	if (!subject_is_virtio(s))
 		return;
 	offered = d->ops->get_features(d);
 	cr_assert(offered >> VIRTIO_F_VERSION_1 & 1, "%s", s->cls->name);
@@ -501,7 +408,7 @@ static void offer_unoffered(struct subject *s)
 
 Test(conformance, exactly_the_offered_features_are_accepted)
 {
-	for_each_class(offer_unoffered);
+	subject_of_each_class(offer_unoffered);
 }
 
 enum { MISUSES = 8 };
@@ -517,29 +424,30 @@ static void misuse_split(struct driver_ring *ring, unsigned kind)
 		driver_ring_offer(ring, ring->layout.size);
 		break;
 	case 2: /* loop */
-		driver_ring_desc(ring, 0, HEAP.v, 1, VRING_DESC_F_NEXT, 0);
+		driver_ring_desc(ring, 0, SUBJECT_HEAP.v, 1, VRING_DESC_F_NEXT, 0);
 		driver_ring_offer(ring, 0);
 		break;
 	case 3: /* not RAM */
-		driver_ring_desc(ring, 0, RAM_SIZE, 1, 0, 0);
+		driver_ring_desc(ring, 0, SUBJECT_RAM, 1, 0, 0);
 		driver_ring_offer(ring, 0);
 		break;
 	case 4: /* nothing to read, nothing to write */
-		driver_ring_desc(ring, 0, HEAP.v, 0, 0, 0);
+		driver_ring_desc(ring, 0, SUBJECT_HEAP.v, 0, 0, 0);
 		driver_ring_offer(ring, 0);
 		break;
 	case 5: /* only one byte to read */
-		driver_ring_desc(ring, 0, HEAP.v, 1, 0, 0);
+		driver_ring_desc(ring, 0, SUBJECT_HEAP.v, 1, 0, 0);
 		driver_ring_offer(ring, 0);
 		break;
 	case 6: /* only one byte to write */
-		driver_ring_desc(ring, 0, HEAP.v, 1, VRING_DESC_F_WRITE, 0);
+		driver_ring_desc(ring, 0, SUBJECT_HEAP.v, 1, VRING_DESC_F_WRITE, 0);
 		driver_ring_offer(ring, 0);
 		break;
 	default: /* every descriptor, twice */
 		for (unsigned i = 0; i < 2u * ring->layout.size; i++) {
-			driver_ring_desc(ring, (uint16_t)(i % ring->layout.size), HEAP.v + 16 * i,
-					 16, i & 1 ? VRING_DESC_F_WRITE : 0u, 0);
+			driver_ring_desc(ring, (uint16_t)(i % ring->layout.size),
+					 SUBJECT_HEAP.v + 16 * i, 16,
+					 i & 1 ? VRING_DESC_F_WRITE : 0u, 0);
 			driver_ring_offer(ring, (uint16_t)(i % ring->layout.size));
 		}
 		break;
@@ -554,30 +462,31 @@ static void misuse_packed(struct driver_ring *ring, unsigned kind)
 	switch (kind) {
 	case 0: /* one buffer id for all */
 		for (unsigned i = 0; i < size; i++)
-			driver_packed_desc(ring, HEAP.v, 16, i & 1 ? VRING_DESC_F_WRITE : 0u, 0);
+			driver_packed_desc(ring, SUBJECT_HEAP.v, 16,
+					   i & 1 ? VRING_DESC_F_WRITE : 0u, 0);
 		break;
 	case 1: /* buffer id out of range */
-		driver_packed_desc(ring, HEAP.v, 16, 0, size);
+		driver_packed_desc(ring, SUBJECT_HEAP.v, 16, 0, size);
 		break;
 	case 2: /* a chain that never ends */
 		for (unsigned i = 0; i < size; i++)
-			driver_packed_desc(ring, HEAP.v, 16, VRING_DESC_F_NEXT, 0);
+			driver_packed_desc(ring, SUBJECT_HEAP.v, 16, VRING_DESC_F_NEXT, 0);
 		break;
 	case 3: /* not RAM */
-		driver_packed_desc(ring, RAM_SIZE, 1, 0, 0);
+		driver_packed_desc(ring, SUBJECT_RAM, 1, 0, 0);
 		break;
 	case 4: /* nothing to read, nothing to write */
-		driver_packed_desc(ring, HEAP.v, 0, 0, 0);
+		driver_packed_desc(ring, SUBJECT_HEAP.v, 0, 0, 0);
 		break;
 	case 5: /* only one byte to read */
-		driver_packed_desc(ring, HEAP.v, 1, 0, 0);
+		driver_packed_desc(ring, SUBJECT_HEAP.v, 1, 0, 0);
 		break;
 	case 6: /* only one byte to write */
-		driver_packed_desc(ring, HEAP.v, 1, VRING_DESC_F_WRITE, 0);
+		driver_packed_desc(ring, SUBJECT_HEAP.v, 1, VRING_DESC_F_WRITE, 0);
 		break;
 	default: /* every descriptor, twice */
 		for (unsigned i = 0; i < 2u * size; i++)
-			driver_packed_desc(ring, HEAP.v + 16 * i, 16,
+			driver_packed_desc(ring, SUBJECT_HEAP.v + 16 * i, 16,
 					   i & 1 ? VRING_DESC_F_WRITE : 0u, (uint16_t)(i % size));
 		break;
 	}
@@ -597,20 +506,20 @@ static void misuse(struct subject *s, unsigned kind)
 
 static void misuse_queues(struct subject *s)
 {
-	if (!is_virtio(s))
+	if (!subject_is_virtio(s))
 		return;
 	for (unsigned kind = 0; kind < MISUSES; kind++) {
-		for (unsigned n = 0; n < STEPS; n++)
-			step(s, n);
+		for (unsigned n = 0; n < SUBJECT_STEPS; n++)
+			subject_step(s, n);
 		misuse(s, kind);
 	}
-	for (unsigned n = 0; n < STEPS; n++)
-		step(s, n);
+	for (unsigned n = 0; n < SUBJECT_STEPS; n++)
+		subject_step(s, n);
 }
 
 Test(conformance, misused_queues_work_again_after_a_reset)
 {
-	for_each_class(misuse_queues);
+	subject_of_each_class(misuse_queues);
 }
 
 static void refuse_rings(struct subject *s)
@@ -619,29 +528,30 @@ static void refuse_rings(struct subject *s)
 	const uint16_t sizes[] = {0, 0x8000, 3};
 	const uint64_t packed = UINT64_C(1) << VIRTIO_F_RING_PACKED;
 
-	if (!is_virtio(s))
+	if (!subject_is_virtio(s))
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(sizes) + 1; i++) {
-		struct virtq_layout l = {16, HEAP, gpa_add(HEAP, 4096), gpa_add(HEAP, 8192)};
+		struct virtq_layout l = {16, SUBJECT_HEAP, gpa_add(SUBJECT_HEAP, 4096),
+					 gpa_add(SUBJECT_HEAP, 8192)};
 		uint64_t features = d->ops->get_features(d) & packed;
 
 		if (i < ARRAY_SIZE(sizes))
 			l.size = sizes[i];
 		else
-			l.desc = gpa(RAM_SIZE);
+			l.desc = gpa(SUBJECT_RAM);
 		virtio_driver_reset(d);
 		cr_assert(virtio_driver_negotiate(d, features));
 		d->ops->setup_queue(d, 0, &l);
 		cr_assert_eq(virtio_driver_broken(d), !(features && l.size == 3),
 			     "%s, %s: ring %zu", s->cls->name, s->variant, i);
 	}
-	for (unsigned n = 0; n < STEPS; n++)
-		step(s, n);
+	for (unsigned n = 0; n < SUBJECT_STEPS; n++)
+		subject_step(s, n);
 }
 
 Test(conformance, rings_that_cannot_be_used_are_refused)
 {
-	for_each_class(refuse_rings);
+	subject_of_each_class(refuse_rings);
 }
 
 /* Chains that the device can only write to, or only read, stay with it or come back: as it likes.
@@ -651,13 +561,13 @@ static void reset_queues(struct subject *s)
 	struct virtio_driver *d = &s->driver;
 	unsigned queues;
 
-	if (!is_virtio(s))
+	if (!subject_is_virtio(s))
 		return;
 	queues = MIN(virtio_device(s->dev)->queue_count, (unsigned)DRIVER_QUEUES);
 	for (unsigned round = 0; round < 2u * queues; round++) {
-		struct driver_buffer b = {HEAP, 4096, round & 1};
+		struct driver_buffer b = {SUBJECT_HEAP, 4096, round & 1};
 
-		d->next = HEAP;
+		d->next = SUBJECT_HEAP;
 		virtio_driver_alloc(d, 4096);
 		virtio_driver_start(d, d->ops->get_features(d), queues);
 		driver_ring_add(&d->rings[round / 2], &b, 1);
@@ -675,11 +585,11 @@ static void reset_queues(struct subject *s)
 		virtio_driver_kick(d, round / 2);
 		fake_env_settle(&s->fake);
 	}
-	for (unsigned n = 0; n < STEPS; n++)
-		step(s, n);
+	for (unsigned n = 0; n < SUBJECT_STEPS; n++)
+		subject_step(s, n);
 }
 
 Test(conformance, reset_of_a_queue_ends_and_the_queue_can_be_enabled_anew)
 {
-	for_each_class(reset_queues);
+	subject_of_each_class(reset_queues);
 }

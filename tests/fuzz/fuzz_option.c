@@ -9,7 +9,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct opts {
-	char *path, *serial;
+	char *path, *serial, **forwards;
 	bool readonly;
 	uint64_t queues, size;
 	int cache;
@@ -28,9 +28,30 @@ static const struct option_desc table[] = {
 	{.name = "size", .type = OPTION_SIZE, .offset = offsetof(struct opts, size)},
 	{.name = "cache", .type = OPTION_ENUM, .offset = offsetof(struct opts, cache),
 	 .values = caches},
+	{.name = "forward", .type = OPTION_LIST, .offset = offsetof(struct opts, forwards)},
 	OPTION_END,
 };
 /* clang-format on */
+
+/* What is taken out is gone, and what is left can be read as before. */
+static void take(const char *text)
+{
+	struct vmm_error err = {0};
+	char *value, *rest, *again, *same;
+
+	if (options_take(text, "--disk", "path", &value, &rest, &err)) {
+		if (err.code != EINVAL || !err.message[0] || value || rest)
+			abort();
+		return;
+	}
+	if (strlen(rest) > strlen(text) ||
+	    options_take(rest, "--disk", "path", &again, &same, &err) || again ||
+	    strcmp(same, rest))
+		abort();
+	free(same);
+	free(value);
+	free(rest);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -43,12 +64,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size)
 		memcpy(text, data, size);
 	text[size] = '\0';
+	take(text);
 	if (options_parse(table, "--disk", size & 1 ? "path" : NULL, text, &o, &err)) {
-		if (err.code != EINVAL || !err.message[0] || o.path || o.serial)
+		if (err.code != EINVAL || !err.message[0] || o.path || o.serial || o.forwards)
 			abort();
 	} else {
 		if (o.queues < 1 || o.queues > 16 || (unsigned)o.cache > 1)
 			abort();
+		for (unsigned n = 0; o.forwards && o.forwards[n]; n++)
+			if (n == OPTION_LIST_MAX)
+				abort();
 		options_free(table, &o);
 	}
 	free(text);

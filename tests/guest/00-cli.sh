@@ -122,6 +122,58 @@ refuses 'unknown option of a disk' 2 '--disk' '"cach"' '"cache"' -- "${run[@]}" 
 refuses 'bad value of a disk' 2 'cache=nine' '"none"' 'writethrough' -- "${run[@]}" --disk x,cache=nine
 refuses 'disk without a path' 2 '--disk' 'path' -- "${run[@]}" --disk readonly=on
 refuses 'disk with nothing' 2 '--disk' -- "${run[@]}" --disk ''
+refuses 'disk on an unknown bus' 2 'bus=scis' 'virtio or scsi' 'did you mean scsi?' -- \
+	"${run[@]}" --disk x,bus=scis
+refuses 'disk of an unknown kind' 2 'media=dvd' 'disk or cdrom' -- "${run[@]}" --disk x,media=dvd
+refuses 'a CD-ROM that is not SCSI' 2 'media=cdrom' 'bus=scsi' -- "${run[@]}" --disk x,media=cdrom
+refuses 'unknown option of a stream' 2 '--serial' '"bogus"' 'wait-for' -- \
+	"${run[@]}" --serial stdio,bogus=1
+refuses 'unknown stream of a device' 2 'isa-serial' 'stdoi' 'did you mean stdio?' -- \
+	"${run[@]}" --device isa-serial,chardev=stdoi
+refuses '--serial with nothing' 2 '--serial needs a value' -- "${run[@]}" --serial=
+refuses 'an id twice' 2 '--disk' 'id=x' -- "${run[@]}" --disk a,id=x --disk b,id=x
+refuses 'an id of a disk and of the serial port' 2 '--serial' 'id=x' -- \
+	"${run[@]}" --serial none,id=x --disk a,id=x
+for id in 0a a/b '' "$(printf '%064d' 0 | tr 0 a)"; do
+	refuses "the id '$id'" 2 '--disk' "id=$id: " 'begins with a letter' -- \
+		"${run[@]}" --disk "a,id=$id"
+done
+refuses 'two ids' 2 'id is given twice' -- "${run[@]}" --disk a,id=x,id=y
+refuses '--port without a stream' 2 '--port agent' 'NAME=STREAM' -- "${run[@]}" --port agent
+refuses '--port without a name' 2 '--port =pty' 'NAME=STREAM' -- "${run[@]}" --port =pty
+refuses '--defaults' 2 '--defaults maybe' 'on' -- "${run[@]}" --defaults maybe
+for option in net console balloon rng; do
+	refuses "--$option with nothing" 2 "--$option needs a value" -- "${run[@]}" "--$option="
+done
+
+# Options that stand for a device which this build may lack; then they say that.
+"$vmm" run --device help >"$tmp/classes"
+refuses_of() { # CLASS, then as refuses
+	local class=$1 name=$2
+	shift
+	if grep -q "^  $class " "$tmp/classes"; then
+		refuses "$@"
+	else
+		while [ "$1" != -- ]; do shift; done
+		refuses "$name (no $class)" 2 "this build has no device" "$@"
+	fi
+}
+refuses_of virtio-net 'unknown network backend' 2 '--net' 'usre' -- "${run[@]}" --net usre
+refuses_of virtio-net 'unknown option of a network' 2 '--net' 'maac' -- "${run[@]}" --net user,maac=x
+refuses_of virtio-net 'bad value of a network card' 2 '--net' 'queues=0' -- \
+	"${run[@]}" --net user,queues=0
+refuses_of console-port 'unknown stream of a console' 2 '--console' 'stdoi' 'did you mean stdio?' -- \
+	"${run[@]}" --console stdoi
+refuses_of console-port 'standard input for two' 2 'standard input' 'console-port' 'isa-serial' -- \
+	"${run[@]}" --console stdio --serial stdio
+refuses_of serial-port 'a port name twice' 2 '--port a' 'already' -- \
+	"${run[@]}" --port a=pty --port a=none
+refuses_of serial-port 'unknown option of a port' 2 '--port a' 'lnk' -- "${run[@]}" --port a=pty,lnk=x
+refuses_of virtio-balloon 'unknown option of the balloon' 2 '--balloon' 'sise' -- \
+	"${run[@]}" --balloon sise=1
+refuses_of virtio-rng 'unknown option of the entropy' 2 '--rng' 'byts' -- "${run[@]}" --rng byts=1
+refuses_of scsi-disk 'unknown option of a SCSI disk' 2 '--disk' 'pth' -- \
+	"${run[@]}" --disk x,bus=scsi,pth=y
 
 refuses 'missing kernel' 1 "$files/none" 'No such file' -- "$vmm" run --kernel "$files/none"
 refuses 'a directory as kernel' 1 "$files" -- "$vmm" run --kernel "$files"
@@ -239,6 +291,8 @@ for class in "${classes[@]}"; do
 done
 shows 'every device and its options are in the manual page' "$repo/cli/vmm.1" \
 	"${classes[@]/#/It Cm }" "${keys[@]}"
+"$vmm" run --serial help >"$console" 2>"$messages" </dev/null
+shows '--serial help lists the streams' "$console" stdio pty unix:PATH file:PATH none index=
 for topic in run check-host exit-status; do
 	if "$vmm" help "$topic" >"$console" 2>"$messages" && [ -s "$console" ] && [ ! -s "$messages" ]; then
 		ok "help $topic"

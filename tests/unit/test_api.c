@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -156,7 +158,144 @@ Test(api, requests_to_a_stopped_vm_are_refused)
 	cr_assert_eq(vmm_reset(g.vm, &g.err), -ESHUTDOWN);
 	cr_assert_eq(vmm_powerdown(g.vm, &g.err), -ESHUTDOWN);
 	cr_assert_eq(vmm_start(g.vm, &g.err), -EBUSY);
+	cr_assert_eq(vmm_add_device(g.vm, "debug-exit", NULL, &g.err), -ESHUTDOWN);
+	cr_assert_eq(vmm_remove_device(g.vm, "debug-exit0", &g.err), -ESHUTDOWN);
+	cr_assert_eq(vmm_device_action(g.vm, "debug-exit0", "x", NULL, NULL, &g.err), -ESHUTDOWN);
 	guest_end(&g);
+}
+
+Test(api, devices_of_a_running_vm_stay_and_can_be_listed)
+{
+	struct guest g;
+	char *json;
+
+	need_kvm();
+	guest_init(&g, code_loop, sizeof(code_loop));
+	guest_start(&g);
+	cr_assert_eq(vmm_add_device(g.vm, "debug-exit", "iobase=0x500", &g.err), -EBUSY);
+	cr_assert_not_null(strstr(g.err.message, "before the VM starts"), "%s", g.err.message);
+	cr_assert_eq(vmm_remove_device(g.vm, "debug-exit0", &g.err), -EBUSY);
+	cr_assert_eq(vmm_remove_device(g.vm, "debug-exit1", &g.err), -ENOENT);
+	cr_assert_eq(vmm_device_action(g.vm, "debug-exit0", "x", NULL, NULL, &g.err), -ENOENT);
+	cr_assert_not_null(strstr(g.err.message, "no action"), "%s", g.err.message);
+	cr_assert_eq(vmm_device_list(g.vm, &json, &g.err), 0, "%s", g.err.message);
+	cr_assert_not_null(strstr(json, "{\"id\":\"debug-exit0\",\"class\":\"debug-exit\"}"), "%s",
+			   json);
+	free(json);
+	guest_end(&g);
+}
+
+Test(api, a_disk_that_is_removed_before_the_start_gives_back_its_slot)
+{
+	struct guest g;
+	char *json, options[64];
+
+	need_kvm();
+	guest_init(&g, code_loop, sizeof(code_loop));
+	cr_assert_eq(vmm_create(&g.vm, &g.config, &g.err), 0, "%s", g.err.message);
+	snprintf(options, sizeof(options), "path=%s,readonly=on,id=d", g.path);
+	for (int i = 0; i < 40; i++) {
+		cr_assert_eq(vmm_add_device(g.vm, "virtio-blk", options, &g.err), 0, "%s",
+			     g.err.message);
+		cr_assert_eq(vmm_remove_device(g.vm, "d", &g.err), 0, "%s", g.err.message);
+	}
+	cr_assert_eq(vmm_add_device(g.vm, "virtio-blk", options, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(vmm_device_list(g.vm, &json, &g.err), 0, "%s", g.err.message);
+	cr_assert_not_null(strstr(json, "\"class\":\"virtio-blk\",\"pci\":\"00:01.0\"}"), "%s",
+			   json);
+	free(json);
+	guest_end(&g);
+}
+
+/* What a controlling program does, until the VM has stopped. */
+struct controller {
+	struct vmm *vm;
+	bool children; /* this build has a class that comes and goes */
+	unsigned rounds;
+};
+
+static void *control(void *arg)
+{
+	struct controller *c = arg;
+	struct vmm_error err = {0};
+	char *json;
+	int r = 0;
+
+	while (r != -ESHUTDOWN) {
+		if (c->children) {
+			r = vmm_add_device(c->vm, "serial-port", "id=p,name=port", &err);
+			cr_assert(r == 0 || r == -ESHUTDOWN, "%s", err.message);
+		}
+		cr_assert_eq(vmm_device_list(c->vm, &json, &err), 0, "%s", err.message);
+		free(json);
+		r = vmm_device_action(c->vm, "debug-exit0", "none", NULL, NULL, &err);
+		cr_assert(r == -ENOENT || r == -ESHUTDOWN, "%s", err.message);
+		if (c->children) {
+			r = vmm_remove_device(c->vm, "p", &err);
+			cr_assert(r == 0 || r == -ESHUTDOWN, "%s", err.message);
+		}
+		c->rounds++;
+	}
+	return NULL;
+}
+
+Test(api, devices_may_be_acted_upon_while_the_vm_resets_and_stops, .timeout = 120)
+{
+	struct vmm_result result;
+	struct controller c = {0};
+	pthread_t thread;
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_loop, sizeof(code_loop));
+	cr_assert_eq(vmm_create(&g.vm, &g.config, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(vmm_add_device(g.vm, "debug-exit", NULL, &g.err), 0, "%s", g.err.message);
+	c.vm = g.vm;
+	c.children = vmm_check_device("serial-port", "name=port", "port", &g.err) == 0;
+	if (c.children)
+		cr_assert_eq(vmm_add_device(g.vm, "virtio-serial", NULL, &g.err), 0, "%s",
+			     g.err.message);
+	/* Before, during and after the life of the guest. */
+	cr_assert_eq(pthread_create(&thread, NULL, control, &c), 0);
+	cr_assert_eq(vmm_start(g.vm, &g.err), 0, "%s", g.err.message);
+	for (int i = 0; i < 20; i++)
+		cr_assert_eq(vmm_reset(g.vm, &g.err), 0, "%s", g.err.message);
+	vmm_stop(g.vm);
+	cr_assert_eq(vmm_wait(g.vm, &result), 0);
+	cr_assert_eq(result.kind, VMM_EXIT_STOPPED);
+	pthread_join(thread, NULL);
+	cr_assert_gt(c.rounds, 0);
+	guest_end(&g);
+}
+
+/* ---- what there is ---- */
+
+Test(api, every_class_takes_an_id)
+{
+	struct vmm_device_info cls;
+	struct vmm_option_info option;
+	unsigned ids;
+
+	for (unsigned i = 0; vmm_device_class(i, &cls); i++) {
+		ids = 0;
+		for (unsigned n = 0; vmm_device_option(cls.name, n, &option); n++)
+			ids += !strcmp(option.name, "id");
+		cr_assert_eq(ids, 1, "%s", cls.name);
+	}
+	cr_assert_not(vmm_device_option("no-such-class", 0, &option));
+}
+
+Test(api, options_are_checked_without_a_vm)
+{
+	struct vmm_error e = {0};
+
+	cr_assert_eq(vmm_check_device("virtio-blk", "path=/nonexistent,id=d0", "--disk", &e), 0);
+	cr_assert_eq(vmm_check_device("virtio-blk", "path=/x,id=0d", "--disk", &e), -EINVAL);
+	cr_assert_eq(strncmp(e.message, "--disk: id=0d: ", 15), 0, "%s", e.message);
+	cr_assert_eq(vmm_check_device("virtio-blk", "path=/x,id=a,id=b", "--disk", &e), -EINVAL);
+	cr_assert_eq(vmm_check_device("virtio-blk", "id=a", "--disk", &e), -EINVAL);
+	cr_assert_eq(vmm_check_device("debug-exit", NULL, "--device", &e), 0);
+	cr_assert_eq(vmm_check_device("no-such-class", NULL, "--device", &e), -EINVAL);
 }
 
 Test(api, a_vm_that_was_never_started_is_destroyed_without_harm)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -185,6 +186,131 @@ Test(chardev, specs_that_are_wrong_get_a_sentence)
 	expect_refused("file:/nonexistent/x", -ENOENT, "/nonexistent/x");
 }
 
+Test(chardev, specs_are_checked_without_opening_anything)
+{
+	static const struct {
+		const char *spec, *sentence; /* NULL: right */
+	} cases[] = {
+		{"stdio", NULL},
+		{"stdio,wait-for=login:", NULL},
+		{"stdio,wait=x", "wait-for"},
+		{"pty,link=/nonexistent/x", NULL},
+		{"pty,lnk=x", "link"},
+		{"unix:/nonexistent/x", NULL},
+		{"unix:", "needs a path"},
+		{"file:/nonexistent/x", NULL},
+		{"file:", "needs a path"},
+		{"ring", NULL},
+		{"ring:size=1M", NULL},
+		{"ring:size=0", "size"},
+		{"ring:size=1G", "size"},
+		{"rnig", "did you mean ring?"},
+		{"none", NULL},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct vmm_error err = {0};
+		const int rc = chardev_check(cases[i].spec, "--port", &err);
+
+		cr_expect_eq(rc == 0, !cases[i].sentence, "%s: %s", cases[i].spec, err.message);
+		if (cases[i].sentence)
+			cr_expect(strstr(err.message, "--port") &&
+					  strstr(err.message, cases[i].sentence),
+				  "%s", err.message);
+	}
+}
+
+Test(chardev, every_kind_is_known_by_its_name)
+{
+	for (const struct chardev_kind *k = chardev_kinds(); k->name; k++) {
+		struct vmm_error err = {0};
+
+		cr_expect(*k->usage && *k->help);
+		if (chardev_check(k->name, "--port", &err))
+			cr_expect(strstr(err.message, "needs a path"), "%s", err.message);
+	}
+}
+
+/* Memory. */
+
+Test(chardev, ring_keeps_the_latest_output)
+{
+	char text[32] = "";
+	uint64_t dropped;
+
+	open_spec("ring:size=8");
+	cr_expect(chardev_connected(cd));
+	cr_expect_eq(put("abcdef"), 6u);
+	cr_expect_eq(chardev_ring_read(cd, text, 2, &dropped), 2);
+	cr_expect_str_eq(text, "ab");
+	cr_expect_eq(dropped, 0u);
+	cr_expect_eq(put("ghijkl"), 6u);
+	cr_expect_eq(chardev_ring_pending(cd), 8u);
+	cr_expect_eq(chardev_ring_read(cd, text, sizeof(text), &dropped), 8);
+	cr_expect_arr_eq(text, "efghijkl", 8);
+	cr_expect_eq(dropped, 2u);
+	cr_expect_eq(put("0123456789abcdef"), 16u);
+	cr_expect_eq(chardev_ring_read(cd, text, sizeof(text), &dropped), 8);
+	cr_expect_arr_eq(text, "89abcdef", 8);
+	cr_expect_eq(dropped, 8u);
+	cr_expect_eq(chardev_ring_read(cd, text, sizeof(text), &dropped), 0);
+	cr_expect_eq(dropped, 0u);
+}
+
+Test(chardev, ring_matches_a_model_whatever_the_lengths)
+{
+	uint8_t model[100], data[250], got[100];
+	size_t len = 0;
+	uint8_t next = 0;
+
+	open_spec("ring:size=100");
+	for (unsigned i = 0; i < 5000; i++) {
+		const size_t n = i * 7919 % sizeof(data), take = i * 31 % 60;
+		const size_t kept = MIN(n, sizeof(model)), old = MIN(len, sizeof(model) - kept);
+		size_t taken;
+
+		for (size_t k = 0; k < n; k++)
+			data[k] = next++;
+		chardev_write(cd, data, n);
+		memmove(model, model + len - old, old);
+		memcpy(model + old, data + n - kept, kept);
+		len = old + kept;
+		taken = MIN(take, len);
+		cr_assert_eq(chardev_ring_read(cd, got, take, NULL), (ssize_t)taken);
+		cr_assert(!memcmp(got, model, taken));
+		len -= taken;
+		memmove(model, model + taken, len);
+	}
+}
+
+Test(chardev, ring_takes_input_as_far_as_there_is_room)
+{
+	static uint8_t block[40 * 1024];
+
+	open_spec("ring");
+	front.room = 0;
+	cr_expect_eq(chardev_ring_write(cd, "hello", 5), 5);
+	cr_expect_eq(chardev_ring_write(cd, block, sizeof(block)), (ssize_t)sizeof(block));
+	cr_expect_lt(chardev_ring_write(cd, block, sizeof(block)), (ssize_t)sizeof(block));
+	cr_expect_eq(chardev_ring_write(cd, block, sizeof(block)), 0);
+	settle();
+	front.room = 5;
+	chardev_input_ready(cd);
+	settle();
+	cr_expect_str_eq(front.input, "hello");
+	cr_expect_eq(chardev_ring_write(cd, block, sizeof(block)), 5);
+}
+
+Test(chardev, only_a_ring_can_be_read)
+{
+	char text[8];
+
+	open_spec("none");
+	cr_expect_eq(chardev_ring_read(cd, text, sizeof(text), NULL), -ENOTSUP);
+	cr_expect_eq(chardev_ring_write(cd, text, sizeof(text)), -ENOTSUP);
+	cr_expect_eq(chardev_ring_pending(cd), 0u);
+}
+
 Test(chardev, none_takes_everything)
 {
 	open_spec("none");
@@ -214,13 +340,19 @@ Test(chardev, file_is_truncated_and_written)
 
 /* unix */
 
-static int dial(void)
+static void connect_to(int fd)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
 	cr_assert_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+}
+
+static int dial(void)
+{
+	const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	connect_to(fd);
 	settle();
 	return fd;
 }
@@ -408,7 +540,7 @@ Test(chardev, output_stops_at_a_peer_that_does_not_read)
 
 Test(chardev, output_does_not_wait_for_one_that_left_unread_input_behind)
 {
-	static char block[8192];
+	static char block[96 * 1024]; /* more than is read ahead */
 	int client;
 
 	open_at("unix:%s");
@@ -425,6 +557,33 @@ Test(chardev, output_does_not_wait_for_one_that_left_unread_input_behind)
 		cr_expect_eq(chardev_write(cd, (const uint8_t *)block, sizeof(block)),
 			     sizeof(block));
 	cr_expect(front.connected, "what was sent is still to be read");
+}
+
+Test(chardev, no_spinning_while_there_is_no_descriptor_for_a_client)
+{
+	struct rlimit limit, none;
+	int client, last;
+
+	open_at("unix:%s");
+	client = dial();
+	close(client);
+	settle();
+	client = socket(AF_UNIX, SOCK_STREAM, 0);
+	last = dup(client);
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = limit;
+	none.rlim_cur = (rlim_t)last;
+	close(last);
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	connect_to(client);
+	settle(); /* fails if the loop finds something to do for ever */
+	cr_expect_not(front.connected);
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	fake_env_advance(&fake, UINT64_C(1000) * NS_PER_MS);
+	cr_expect(front.connected);
+	close(client);
+	settle();
+	cr_expect_not(front.connected);
 }
 
 Test(chardev, a_detached_front_end_gets_nothing)

@@ -92,12 +92,73 @@ static void toy_unrealize(struct device *dev UNUSED)
 	unrealized++;
 }
 
+/* ---- its actions ---- */
+
+struct add_args {
+	uint64_t by;
+	char *why;
+	uint64_t filler[28]; /* as large as arguments can be */
+};
+
+static const struct option_desc add_options[] = {
+	{.name = "by",
+	 .type = OPTION_UINT,
+	 .offset = offsetof(struct add_args, by),
+	 .fallback = "1",
+	 .max = 100},
+	{.name = "why", .type = OPTION_STRING, .offset = offsetof(struct add_args, why)},
+	OPTION_END,
+};
+
+static int toy_add(struct device *dev, const void *args, struct report *report,
+		   struct vmm_error *err)
+{
+	const struct add_args *a = args;
+
+	cr_assert(loop_on_thread(dev->loop));
+	cr_assert_eq((uintptr_t)args % _Alignof(max_align_t), 0);
+	if (toy(dev)->number + a->by > 100)
+		return error_set(err, ERANGE, "%lu is the most", 100 - toy(dev)->number);
+	toy(dev)->number += a->by;
+	report_u64(report, "number", toy(dev)->number);
+	report_string(report, "why", a->why);
+	return 0;
+}
+
+static int toy_fail(struct device *dev UNUSED, const void *args UNUSED,
+		    struct report *report UNUSED, struct vmm_error *err UNUSED)
+{
+	return -EIO;
+}
+
+static const struct device_action toy_actions[] = {
+	{.name = "add",
+	 .help = "adds",
+	 .options = add_options,
+	 .implied = "by",
+	 .args_size = sizeof(struct add_args),
+	 .run = toy_add},
+	{.name = "fail", .help = "fails", .run = toy_fail},
+	{.name = NULL},
+};
+
+static int toy_check(const struct device *dev, const char *what, struct vmm_error *err)
+{
+	const struct toy *t = container_of(dev, struct toy, dev);
+
+	if (t->text && !strcmp(t->text, "nonsense"))
+		return error_set(err, EINVAL, "%s: text=%s makes none", what, t->text);
+	return 0;
+}
+
 static const struct device_class toy_class = {
 	.name = "toy",
 	.help = "counts",
 	.options = toy_options,
 	.size = sizeof(struct toy),
 	.state_version = 2,
+	.actions = toy_actions,
+	.check = toy_check,
 	.realize = toy_realize,
 	.reset = toy_reset,
 	.quiesce = toy_quiesce,
@@ -152,6 +213,7 @@ Test(device, what_fails_is_undone_and_names_the_device)
 {
 	struct device *dev = NULL;
 	char id[100];
+	static const char *const bad_ids[] = {"", "0a", "-a", ".a", "_a", "a b", "a,b", "a/b", "ä"};
 
 	cr_assert_eq(device_create(&dev, &toy_class, "t0", "nmber=1", &env, &err), -EINVAL);
 	cr_assert_eq(strncmp(err.message, "t0: unknown option", 18), 0, "%s", err.message);
@@ -160,7 +222,9 @@ Test(device, what_fails_is_undone_and_names_the_device)
 	cr_assert_eq(device_create(&dev, &toy_class, NULL, "fail", &env, &err), -ENXIO);
 	cr_assert_str_eq(err.message, "toy: cannot set up the device: No such device or address");
 	cr_assert_eq(device_create(&dev, &toy_class, NULL, "fail", &env, NULL), -ENXIO);
-	cr_assert_eq(device_create(&dev, &toy_class, "", NULL, &env, &err), -EINVAL);
+	for (size_t i = 0; i < ARRAY_SIZE(bad_ids); i++)
+		cr_assert_eq(device_create(&dev, &toy_class, bad_ids[i], NULL, &env, &err), -EINVAL,
+			     "%s", bad_ids[i]);
 	memset(id, 'x', sizeof(id));
 	id[64] = '\0';
 	cr_assert_eq(device_create(&dev, &toy_class, id, NULL, &env, &err), -EINVAL);
@@ -287,6 +351,104 @@ Test(device, the_end_of_an_older_drain_is_not_taken_for_the_quiesce)
 	cr_assert_eq(h.early, 0);
 	cr_assert_eq(h.done, 1);
 	device_destroy(h.dev);
+}
+
+Test(device, options_can_be_checked_with_no_device)
+{
+	cr_assert_eq(device_check_options(&toy_class, "--toy", "number=5,text=x", &err), 0);
+	cr_assert_eq(device_check_options(&bare_class, "--bare", NULL, &err), 0);
+	cr_assert_eq(device_check_options(&toy_class, "--toy", "number=101", &err), -EINVAL);
+	cr_assert_eq(device_check_options(&toy_class, "--toy", "text=nonsense", &err), -EINVAL);
+	cr_assert_str_eq(err.message, "--toy: text=nonsense makes none");
+	cr_assert_eq(unrealized, 0);
+}
+
+Test(device, an_id_may_have_letters_digits_and_three_marks)
+{
+	char id[65];
+
+	cr_assert_eq(device_check_id("--device", "a", &err), 0);
+	cr_assert_eq(device_check_id("--device", "Disk.0_b-C", &err), 0);
+	memset(id, 'x', sizeof(id));
+	id[63] = '\0';
+	cr_assert_eq(device_check_id("--device", id, &err), 0);
+	id[63] = 'x';
+	id[64] = '\0';
+	cr_assert_eq(device_check_id("--device", id, &err), -EINVAL);
+	cr_assert_eq(device_check_id("--device", "0a", &err), -EINVAL);
+	cr_assert_eq(strncmp(err.message, "--device: id=0a: ", 17), 0, "%s", err.message);
+}
+
+/* ---- actions ---- */
+
+Test(device, an_action_runs_on_the_home_loop_and_answers)
+{
+	struct device *dev = make("t", NULL);
+	struct report *report = report_create();
+	char *json;
+
+	cr_assert_eq(loop_start(env.loop, NULL), 0);
+	cr_assert_eq(device_action(dev, "add", "by=2,why=a,,b", report, &err), 0, "%s",
+		     err.message);
+	cr_assert_eq(report_finish(report, &json), 0);
+	cr_assert_str_eq(json, "{\"number\":9,\"why\":\"a,b\"}");
+	free(json);
+	cr_assert_eq(device_action(dev, "add", "10", NULL, &err), 0);
+	cr_assert_eq(device_action(dev, "add", NULL, NULL, NULL), 0);
+	loop_join(env.loop);
+	cr_assert_eq(toy(dev)->number, 20);
+	device_destroy(dev);
+}
+
+Test(device, an_action_that_fails_says_which_and_why)
+{
+	struct device *dev = make("t", NULL);
+
+	cr_assert_eq(device_action(dev, "add", "by=100,why=leak", NULL, &err), -ERANGE);
+	cr_assert_str_eq(err.message, "t: add: 93 is the most");
+	cr_assert_eq(device_action(dev, "add", "by=101", NULL, &err), -EINVAL);
+	cr_assert_eq(strncmp(err.message, "t: add: by=101: ", 16), 0, "%s", err.message);
+	cr_assert_eq(device_action(dev, "fail", NULL, NULL, &err), -EIO);
+	cr_assert_str_eq(err.message, "t: fail: Input/output error");
+	cr_assert_eq(device_action(dev, "fail", "x=1", NULL, &err), -EINVAL);
+	cr_assert_eq(device_action(dev, "fail", NULL, NULL, NULL), -EIO);
+	cr_assert_eq(toy(dev)->number, 7);
+	device_destroy(dev);
+}
+
+Test(device, an_unknown_action_gets_a_suggestion_and_the_list)
+{
+	struct device *dev = make("t", NULL), *bare;
+
+	cr_assert_eq(device_action(dev, "ad", NULL, NULL, &err), -ENOENT);
+	cr_assert_str_eq(err.message, "t: there is no action \"ad\"; did you mean \"add\"? "
+				      "Possible: add, fail");
+	cr_assert_eq(device_create(&bare, &bare_class, NULL, NULL, &env, &err), 0);
+	cr_assert_eq(device_action(bare, "add", NULL, NULL, &err), -ENOENT);
+	cr_assert_str_eq(err.message, "bare: there is no action \"add\": a bare has none");
+	device_destroy(bare);
+	device_destroy(dev);
+}
+
+/* ---- children ---- */
+
+Test(device, a_parent_counts_its_children)
+{
+	struct device *parent = make("p", NULL), *a = make("a", NULL), *b = make("b", NULL);
+
+	device_set_parent(a, parent);
+	device_set_parent(b, parent);
+	cr_assert_eq(parent->children, 2);
+	cr_assert_eq(a->parent, parent);
+	device_set_parent(a, NULL);
+	device_set_parent(a, NULL);
+	cr_assert_eq(parent->children, 1);
+	cr_assert_null(a->parent);
+	/* Who is gone is nobody's child. */
+	device_destroy(b);
+	cr_assert_eq(parent->children, 0);
+	device_destroy(a);
+	device_destroy(parent);
 }
 
 /* ---- saved state ---- */

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/memory.h"
@@ -133,22 +132,36 @@ Test(memory, a_large_guest_costs_nothing_until_it_is_touched)
 
 Test(memory, prealloc_makes_every_page_resident)
 {
-	struct guest_memory *m;
-	struct stat st;
+	static const unsigned kinds[] = {0, GUEST_MEMORY_SHARED};
 
-	cr_assert_eq(guest_memory_create(&m, &err), 0);
-	cr_assert_eq(guest_memory_add(m, gpa(0), 4 * MIB, GUEST_MEMORY_PREALLOC, &err), 0);
-	cr_assert_eq(fstat(guest_memory_region(m, 0)->fd, &st), 0);
-	cr_assert_eq((uint64_t)st.st_blocks * 512, 4 * MIB);
-	guest_memory_destroy(m);
+	for (unsigned k = 0; k < ARRAY_SIZE(kinds); k++) {
+		struct guest_memory *m;
+		const struct guest_region *r;
+		unsigned char resident[1024];
+
+		cr_assert_eq(guest_memory_create(&m, &err), 0);
+		cr_assert_eq(guest_memory_add(m, gpa(0), 4 * MIB, kinds[k] | GUEST_MEMORY_PREALLOC,
+					      &err),
+			     0);
+		r = guest_memory_region(m, 0);
+		cr_assert_eq(mincore(r->host, r->size, resident), 0);
+		for (unsigned i = 0; i < sizeof(resident); i++)
+			cr_assert(resident[i] & 1, "page %u", i);
+		guest_memory_destroy(m);
+	}
 }
 
-Test(memory, the_file_is_the_memory_and_cannot_be_resized)
+Test(memory, shared_memory_is_a_file_that_cannot_be_resized)
 {
-	struct guest_memory *m = three_regions();
-	const struct guest_region *r = guest_memory_region(m, 2);
+	struct guest_memory *m;
+	const struct guest_region *r;
 	char text[6] = "";
 
+	cr_assert_eq(guest_memory_create(&m, &err), 0);
+	cr_assert_eq(guest_memory_add(m, gpa(0), 2 * PAGE, 0, &err), 0);
+	cr_assert_eq(guest_memory_add(m, gpa(MIB), 2 * PAGE, GUEST_MEMORY_SHARED, &err), 0);
+	cr_assert_eq(guest_memory_region(m, 0)->fd, -1);
+	r = guest_memory_region(m, 1);
 	cr_assert_eq(guest_write(m, gpa(MIB + 5), "hello", 5), 0);
 	cr_assert_eq(pread(r->fd, text, 5, (off_t)r->fd_offset + 5), 5);
 	cr_assert_str_eq(text, "hello");

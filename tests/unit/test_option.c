@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "core/option.h"
@@ -13,6 +14,7 @@ struct opts {
 	uint64_t size;
 	int cache;
 	char *serial;
+	char **forwards;
 };
 
 static const char *const caches[] = {"writeback", "none", "unsafe", NULL};
@@ -42,6 +44,7 @@ static const struct option_desc table[] = {
 	 .type = OPTION_STRING,
 	 .offset = offsetof(struct opts, serial),
 	 .fallback = "vmm"},
+	{.name = "forward", .type = OPTION_LIST, .offset = offsetof(struct opts, forwards)},
 	OPTION_END,
 };
 
@@ -63,6 +66,7 @@ static void expect_error(const char *text, const char *message)
 	cr_assert_eq(strncmp(err.message, "--disk: ", 8), 0);
 	cr_assert_null(o.path);
 	cr_assert_null(o.serial);
+	cr_assert_null(o.forwards);
 }
 
 Test(option, defaults_fill_what_is_not_given)
@@ -114,6 +118,42 @@ Test(option, doubled_commas_are_commas_in_the_value)
 	cr_assert_str_eq(o.path, "a,b.img");
 	cr_assert_str_eq(o.serial, ",x,,y,");
 	options_free(table, &o);
+}
+
+Test(option, a_list_keeps_every_value_in_order)
+{
+	struct opts o;
+
+	cr_assert_eq(parse("a.img,forward=1,,2,readonly,forward=,forward=x=y", &o), 0);
+	cr_assert_str_eq(o.forwards[0], "1,2");
+	cr_assert_str_eq(o.forwards[1], "");
+	cr_assert_str_eq(o.forwards[2], "x=y");
+	cr_assert_null(o.forwards[3]);
+	options_free(table, &o);
+	cr_assert_null(o.forwards);
+
+	cr_assert_eq(parse("a.img", &o), 0);
+	cr_assert_null(o.forwards);
+	options_free(table, &o);
+	expect_error("a.img,forward=1,forward=2,size=x", "size=x");
+	expect_error("a.img,forward", "needs a value");
+}
+
+Test(option, a_list_has_a_bound)
+{
+	char text[OPTION_LIST_MAX * 16 + 64] = "a.img";
+	struct opts o;
+	unsigned n;
+
+	for (n = 0; n < OPTION_LIST_MAX; n++)
+		strncat(text, ",forward=x", sizeof(text) - strlen(text) - 1);
+	cr_assert_eq(parse(text, &o), 0);
+	for (n = 0; o.forwards[n]; n++)
+		;
+	cr_assert_eq(n, OPTION_LIST_MAX);
+	options_free(table, &o);
+	strncat(text, ",forward=x", sizeof(text) - strlen(text) - 1);
+	expect_error(text, "more than 64 times");
 }
 
 Test(option, bool_takes_the_six_words)
@@ -254,4 +294,54 @@ Test(option, nearest_name_stands_very_long_words)
 	memset(word, 'a', sizeof(word) - 1);
 	word[sizeof(word) - 1] = '\0';
 	cr_assert_null(nearest_name(word, (const char *const[]){"a", word, NULL}));
+}
+
+/* ---- one item by itself ---- */
+
+static void takes(const char *text, const char *wanted_value, const char *wanted_rest)
+{
+	struct vmm_error e = {0};
+	char *value, *rest;
+
+	cr_assert_eq(options_take(text, "--device", "id", &value, &rest, &e), 0, "%s", e.message);
+	if (wanted_value)
+		cr_assert_str_eq(value, wanted_value);
+	else
+		cr_assert_null(value);
+	cr_assert_str_eq(rest, wanted_rest);
+	free(value);
+	free(rest);
+}
+
+Test(option, an_item_is_taken_out_and_the_rest_stays_as_it_is)
+{
+	takes(NULL, NULL, "");
+	takes("", NULL, "");
+	takes("a=1,b", NULL, "a=1,b");
+	takes("id=x", "x", "");
+	takes("id=x,a=1", "x", "a=1");
+	takes("a=1,id=x,b=2", "x", "a=1,b=2");
+	takes("a=1,id=", "", "a=1");
+	/* A comma inside a value is no end of it. */
+	takes("path=a,,id=x,b=2", NULL, "path=a,,id=x,b=2");
+	takes("id=a,,b,path=,,", "a,b", "path=,,");
+	takes("a=,,,id=x", "x", "a=,,");
+	/* Names that only begin so, values that look so. */
+	takes("idx=1,i=2,a=id=3", NULL, "idx=1,i=2,a=id=3");
+}
+
+Test(option, an_item_that_cannot_be_taken_leaves_nothing_allocated)
+{
+	static const char *const bad[] = {"id=a,id=b", "a=1,id", "id=a,", ",id=a",
+					  "id=a,,,,,,,b,,,"};
+	struct vmm_error e = {0};
+	char *value, *rest;
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		cr_assert_eq(options_take(bad[i], "--device", "id", &value, &rest, &e), -EINVAL,
+			     "%s", bad[i]);
+		cr_assert_eq(strncmp(e.message, "--device: ", 10), 0, "%s", e.message);
+		cr_assert_null(value);
+		cr_assert_null(rest);
+	}
 }

@@ -424,7 +424,7 @@ Test(virtio_pci, configuration_access_outside_the_bar_does_nothing)
 		unsigned bar;
 		uint32_t offset, length;
 	} bad[] = {{1, 0, 4},      {2, 0, 4},          {5, 0, 4},          {255, 0, 4},
-		   {0, 0x4000, 4}, {0, 0xfffffffc, 4}, {0, 0x3fff, 2},     {0, 2, 4},
+		   {0, 0x8000, 4}, {0, 0xfffffffc, 4}, {0, 0x3fff, 2},     {0, 2, 4},
 		   {0, 0, 0},      {0, 0, 3},          {0, 0, 0xffffffff}, {0, 0, 8}};
 
 	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {

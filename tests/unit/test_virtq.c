@@ -291,6 +291,44 @@ TEST_BOTH(virtq, chain_that_comes_while_doorbells_are_off_is_not_lost)
 
 /* ---- bytes ---- */
 
+TEST_BOTH(virtq, chain_that_is_taken_back_is_popped_again)
+{
+	const struct driver_buffer first[] = {{gpa(DATA), 4, false}, {gpa(DATA), 4, false}},
+				   second = {gpa(DATA), 8, false};
+	uint32_t id, len;
+
+	enable(0);
+	/* At each place of the ring, its end included. */
+	for (unsigned round = 0; round < 3u * ring.layout.size; round++) {
+		uint16_t head = driver_ring_add(&ring, first, 2);
+
+		driver_ring_add(&ring, &second, 1);
+		cr_assert_eq(pop()->head, head);
+		virtq_unpop(vq, chain);
+		cr_assert_eq(virtq_in_flight(vq), 0u);
+		cr_assert_eq(pop()->head, head);
+		virtq_push(vq, chain, 0);
+		cr_assert_eq(pop()->out_len, 8u);
+		virtq_push(vq, chain, 0);
+		(void)!virtq_publish(vq);
+		while (driver_ring_used(&ring, &id, &len))
+			;
+	}
+}
+
+Test(virtq, chains_that_the_driver_took_back_are_not_popped)
+{
+	const struct driver_buffer buffer = {gpa(DATA), 4, false};
+
+	enable(0);
+	for (unsigned i = 0; i < 3; i++)
+		driver_ring_add(&ring, &buffer, 1);
+	virtq_push(vq, pop(), 0);
+	driver_ring_set_avail(&ring, 1);
+	virtq_unpop(vq, NULL);
+	cr_assert_eq(virtq_pop(vq, &chain), 0);
+}
+
 TEST_BOTH(virtq, bytes_are_copied_across_segments)
 {
 	const struct driver_buffer b[] = {{gpa(DATA), 3, false},

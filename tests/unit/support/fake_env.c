@@ -126,6 +126,26 @@ unsigned fake_msi_count(struct fake_env *fake, uint32_t data)
 	return n;
 }
 
+/* Local APICs. */
+
+static void fake_apic_send(struct apic_sink *sink, const struct apic_message *message)
+{
+	struct fake_apic *apic = container_of(sink, struct fake_apic, sink);
+
+	if (apic->sent < FAKE_MSI_LOG)
+		apic->messages[apic->sent] = *message;
+	apic->sent++;
+}
+
+static void fake_apic_watch(struct apic_sink *sink, unsigned pin,
+			    const struct apic_message *message)
+{
+	struct fake_apic *apic = container_of(sink, struct fake_apic, sink);
+
+	cr_assert_lt(pin, FAKE_APIC_PINS);
+	apic->watched[pin] = message ? *message : (struct apic_message){0};
+}
+
 /* Doorbells. */
 
 static int fake_doorbell_attach(struct doorbell_sink *sink, const struct doorbell *doorbell)
@@ -202,6 +222,41 @@ static void fake_log(void *opaque, enum vmm_log_level level, const char *source,
 	fake->log_lines++;
 }
 
+/* Devices. */
+
+static struct device *fake_find(const struct device_env *env, const char *id,
+				const struct device_class *cls)
+{
+	struct fake_env *fake = env->opaque;
+
+	for (unsigned i = 0; i < fake->device_count; i++) {
+		struct device *dev = fake->devices[i];
+
+		if (id ? !strcmp(dev->id, id) : dev->cls == cls)
+			return dev->cls == cls ? dev : NULL;
+	}
+	return NULL;
+}
+
+static void remember(struct fake_env *fake, struct device *dev)
+{
+	fake->devices = reallocarray(fake->devices, fake->device_count + 1, sizeof(*fake->devices));
+	cr_assert(fake->devices);
+	fake->devices[fake->device_count++] = dev;
+}
+
+static void forget(struct fake_env *fake, const struct device *dev)
+{
+	for (unsigned i = 0; i < fake->device_count; i++) {
+		if (fake->devices[i] != dev)
+			continue;
+		fake->device_count--;
+		memmove(&fake->devices[i], &fake->devices[i + 1],
+			(fake->device_count - i) * sizeof(*fake->devices));
+		return;
+	}
+}
+
 /* Life. */
 
 static void init_sinks(struct fake_env *fake)
@@ -213,6 +268,8 @@ static void init_sinks(struct fake_env *fake)
 	fake->msi.sink.create = fake_msi_create;
 	fake->msi.limit = UINT32_MAX;
 	pthread_mutex_init(&fake->msi.lock, NULL);
+	fake->apic.sink.send = fake_apic_send;
+	fake->apic.sink.watch = fake_apic_watch;
 	fake->doorbells.sink.attach = fake_doorbell_attach;
 	fake->doorbells.sink.detach = fake_doorbell_detach;
 }
@@ -251,9 +308,11 @@ void fake_env_init(struct fake_env *fake, uint64_t ram_bytes)
 	env->log = &fake->log;
 	env->clock = &fake->clock.clock;
 	env->msi = &fake->msi.sink;
+	env->apic = &fake->apic.sink;
 	env->doorbells = &fake->doorbells.sink;
 	env->isa_irq = fake_isa_irq;
 	env->event = fake_event;
+	env->find = fake_find;
 	env->opaque = fake;
 	cr_assert_eq(guest_memory_create(&env->memory, &err), 0, "%s", err.message);
 	if (ram_bytes)
@@ -275,6 +334,7 @@ void fake_env_fini(struct fake_env *fake)
 	cr_expect_eq(fake->msi.live, 0u, "%u MSI vectors leaked", fake->msi.live);
 	cr_expect_eq(fake->doorbells.count, 0u, "%u doorbells leaked", fake->doorbells.count);
 	pthread_mutex_destroy(&fake->msi.lock);
+	free(fake->devices);
 }
 
 void fake_env_settle(struct fake_env *fake)
@@ -289,19 +349,26 @@ void fake_env_advance(struct fake_env *fake, uint64_t ns)
 	fake_env_settle(fake);
 }
 
-struct device *fake_env_device(struct fake_env *fake, const struct device_class *cls,
-			       const char *options)
+struct device *fake_env_device_id(struct fake_env *fake, const struct device_class *cls,
+				  const char *id, const char *options)
 {
 	struct vmm_error err = {0};
 	struct device *dev = NULL;
 
-	cr_assert_eq(device_create(&dev, cls, NULL, options, &fake->env, &err), 0, "%s",
-		     err.message);
+	cr_assert_eq(device_create(&dev, cls, id, options, &fake->env, &err), 0, "%s", err.message);
+	remember(fake, dev);
 	return dev;
+}
+
+struct device *fake_env_device(struct fake_env *fake, const struct device_class *cls,
+			       const char *options)
+{
+	return fake_env_device_id(fake, cls, NULL, options);
 }
 
 void fake_env_remove(struct device *dev)
 {
+	forget(dev->env->opaque, dev);
 	device_quiesce_wait(dev);
 	device_destroy(dev);
 }

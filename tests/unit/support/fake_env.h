@@ -18,6 +18,7 @@
 #define FAKE_INTX_LINES     8
 #define FAKE_INTX_GSI       16
 #define FAKE_MSI_LOG        256
+#define FAKE_APIC_PINS      24
 #define FAKE_DOORBELLS      64
 #define FAKE_MACHINE_EVENTS (MACHINE_EVENT_QUIT + 1)
 
@@ -57,6 +58,14 @@ struct fake_msi {
 	struct fake_msi_message messages[FAKE_MSI_LOG];
 };
 
+/* Local APICs: what was sent to them, and of which messages they report the end. */
+struct fake_apic {
+	struct apic_sink sink;
+	unsigned sent; /* the first FAKE_MSI_LOG are in `messages` */
+	struct apic_message messages[FAKE_MSI_LOG];
+	struct apic_message watched[FAKE_APIC_PINS]; /* address 0: none */
+};
+
 struct fake_doorbells {
 	struct doorbell_sink sink;
 	int attach_error; /* what attach returns; default 0 */
@@ -72,12 +81,16 @@ struct fake_env {
 	struct fake_irq irq[FAKE_ISA_IRQS];
 	struct fake_irq intx[FAKE_INTX_LINES];
 	struct fake_msi msi;
+	struct fake_apic apic;
 	struct fake_doorbells doorbells;
 
 	_Atomic unsigned events; /* all machine events */
 	_Atomic unsigned event_count[FAKE_MACHINE_EVENTS];
 	enum machine_event last_event;
 	uint32_t last_value;
+
+	struct device **devices; /* for env->find; see fake_env_device */
+	unsigned device_count;
 
 	_Atomic unsigned log_lines;
 	char last_log[1024]; /* "source: line" */
@@ -99,9 +112,14 @@ void fake_env_settle(struct fake_env *fake);
 /* Move the clock and settle. */
 void fake_env_advance(struct fake_env *fake, uint64_t ns);
 
-/* Create a device in it, or fail the test with the sentence. id NULL: the class's name. */
+/*
+ * Create a device in it, or fail the test with the sentence. id NULL: the class's name. Children
+ * find it until fake_env_remove; where there are none it may as well be destroyed by itself.
+ */
 struct device *fake_env_device(struct fake_env *fake, const struct device_class *cls,
 			       const char *options);
+struct device *fake_env_device_id(struct fake_env *fake, const struct device_class *cls,
+				  const char *id, const char *options);
 /* Quiesce and destroy. */
 void fake_env_remove(struct device *dev);
 

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The devices of a machine: they come and go, and are found by their ids.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/machine.h"
+
+void machine_init_devices(struct vmm *vm)
+{
+	pthread_mutex_init(&vm->devices_lock, NULL);
+	list_init(&vm->devices);
+	for (size_t i = 0; i < ARRAY_SIZE(vm->ids); i++)
+		list_init(&vm->ids[i]);
+}
+
+/* ---- ids ---- */
+
+static struct list *bucket_of(struct vmm *vm, const char *id)
+{
+	uint32_t hash = 2166136261; /* FNV-1a */
+
+	for (; *id; id++)
+		hash = (hash ^ (uint8_t)*id) * 16777619;
+	return &vm->ids[hash % ARRAY_SIZE(vm->ids)];
+}
+
+struct machine_device *machine_find_id(struct vmm *vm, const char *id)
+{
+	list_for_each (it, bucket_of(vm, id)) {
+		struct machine_device *md = list_entry(it, struct machine_device, id_link);
+
+		if (!strcmp(md->dev->id, id))
+			return md;
+	}
+	return NULL;
+}
+
+struct device *machine_find_device(const struct device_env *env, const char *id,
+				   const struct device_class *cls)
+{
+	struct vmm *vm = env->opaque;
+	struct machine_device *md;
+
+	if (id) {
+		md = machine_find_id(vm, id);
+		return md && md->dev->cls == cls ? md->dev : NULL;
+	}
+	list_for_each (it, &vm->devices) {
+		md = list_entry(it, struct machine_device, link);
+		if (md->dev->cls == cls)
+			return md->dev;
+	}
+	return NULL;
+}
+
+/* The class's name and a number that no id has yet. */
+static void default_id(struct vmm *vm, const struct device_class *cls, char *id, size_t size)
+{
+	unsigned index = 0, *number;
+
+	/* Classes that are not in the array (tests have some) share what is beyond its end. */
+	while (device_classes[index] && device_classes[index] != cls)
+		index++;
+	/* Counted, not searched from 0: a thousand disks come quickly. */
+	number = &vm->numbers[index];
+	while (snprintf(id, size, "%s%u", cls->name, *number), machine_find_id(vm, id))
+		(*number)++;
+}
+
+/* id: what the user gave, or NULL; else filled in. */
+static int choose_id(struct vmm *vm, const struct device_class *cls, const char *given, char *id,
+		     size_t size, struct vmm_error *err)
+{
+	int ret;
+
+	if (!given) {
+		default_id(vm, cls, id, size);
+		return 0;
+	}
+	ret = device_check_id(cls->name, given, err);
+	if (ret == 0 && machine_find_id(vm, given))
+		ret = error_set(err, EEXIST, "%s: there is already a device with id=%s", cls->name,
+				given);
+	if (ret == 0)
+		snprintf(id, size, "%s", given);
+	return ret;
+}
+
+/* ---- coming ---- */
+
+static int attach_device(struct vmm *vm, struct device *dev, struct vmm_error *err)
+{
+	struct machine_device *md = calloc(1, sizeof(*md));
+	int ret = 0;
+
+	if (!md)
+		return error_set(err, ENOMEM, "no memory for device %s", dev->id);
+	md->dev = dev;
+	if (dev->cls->kind == DEVICE_VIRTIO)
+		ret = machine_attach_virtio(vm, md, err);
+	if (ret < 0) {
+		free(md);
+		return ret;
+	}
+	list_add_tail(&vm->devices, &md->link);
+	list_add_tail(bucket_of(vm, dev->id), &md->id_link);
+	return 0;
+}
+
+int machine_add_device(struct vmm *vm, const struct device_class *cls, const char *options,
+		       struct device **out, struct vmm_error *err)
+{
+	struct device *dev = NULL;
+	char id[DEVICE_ID_MAX + 1];
+	char *given, *rest;
+	int ret = options_take(options, cls->name, "id", &given, &rest, err);
+
+	if (ret < 0)
+		return ret;
+	ret = choose_id(vm, cls, given, id, sizeof(id), err);
+	if (ret == 0)
+		ret = device_create(&dev, cls, id, rest, &vm->env, err);
+	free(given);
+	free(rest);
+	if (ret < 0)
+		return ret;
+	ret = attach_device(vm, dev, err);
+	if (ret < 0) {
+		device_quiesce_wait(dev);
+		device_destroy(dev);
+		return ret;
+	}
+	if (out)
+		*out = dev;
+	return 0;
+}
+
+/* ---- going ---- */
+
+static void remove_device(struct vmm *vm, struct machine_device *md)
+{
+	device_quiesce_wait(md->dev);
+	list_del(&md->link);
+	list_del(&md->id_link);
+	machine_detach_virtio(vm, md);
+	device_destroy(md->dev);
+	free(md);
+}
+
+void machine_remove_devices(struct vmm *vm)
+{
+	/* Backwards: children before their parents. */
+	while (!list_empty(&vm->devices))
+		remove_device(vm, list_entry(vm->devices.prev, struct machine_device, link));
+}
+
+/* ---- at the wish of a user ---- */
+
+int machine_lock_devices(struct vmm *vm, struct vmm_error *err)
+{
+	bool stopped;
+
+	pthread_mutex_lock(&vm->devices_lock);
+	pthread_mutex_lock(&vm->lock);
+	stopped = vm->state == MACHINE_STOPPED;
+	pthread_mutex_unlock(&vm->lock);
+	if (!stopped)
+		return 0;
+	pthread_mutex_unlock(&vm->devices_lock);
+	return error_set(err, ESHUTDOWN, "VM %s has stopped", vm->name);
+}
+
+void machine_unlock_devices(struct vmm *vm)
+{
+	pthread_mutex_unlock(&vm->devices_lock);
+}
+
+/* The guest knows the others from its start on. */
+static bool may_change(const struct vmm *vm, const struct device_class *cls)
+{
+	return cls->kind == DEVICE_CHILD || !vm->vcpus;
+}
+
+int machine_plug(struct vmm *vm, const struct device_class *cls, const char *options,
+		 struct vmm_error *err)
+{
+	int ret = machine_lock_devices(vm, err);
+
+	if (ret < 0)
+		return ret;
+	if (may_change(vm, cls))
+		ret = machine_add_device(vm, cls, options, NULL, err);
+	else
+		ret = error_set(err, EBUSY, "a %s can only be added before the VM starts",
+				cls->name);
+	machine_unlock_devices(vm);
+	return ret;
+}
+
+int machine_no_device(const struct vmm *vm, const char *id, struct vmm_error *err)
+{
+	return error_set(err, ENOENT, "VM %s has no device with id=%s", vm->name, id);
+}
+
+static int unplug(struct vmm *vm, const char *id, struct vmm_error *err)
+{
+	struct machine_device *md = machine_find_id(vm, id);
+	const struct device *dev = md ? md->dev : NULL;
+
+	if (!dev)
+		return machine_no_device(vm, id, err);
+	if (dev->cls->builtin)
+		return error_set(err, EBUSY, "%s is a part of the machine", id);
+	if (!may_change(vm, dev->cls))
+		return error_set(err, EBUSY, "%s: a %s cannot be removed while the VM runs", id,
+				 dev->cls->name);
+	if (dev->children)
+		return error_set(err, EBUSY, "%s: remove the %u %s on it first", id, dev->children,
+				 dev->children == 1 ? "device" : "devices");
+	remove_device(vm, md);
+	return 0;
+}
+
+int machine_unplug(struct vmm *vm, const char *id, struct vmm_error *err)
+{
+	int ret = machine_lock_devices(vm, err);
+
+	if (ret < 0)
+		return ret;
+	ret = unplug(vm, id, err);
+	machine_unlock_devices(vm);
+	return ret;
+}
