@@ -24,6 +24,8 @@ struct block {
 	struct block_info info;
 	struct block_layer *layer;
 	struct engine *engine;
+	struct block_engines *shared; /* NULL: the engine is its own */
+	enum block_engine kind;
 	struct loop *loop;
 	const struct log *log;
 	char *what;
@@ -158,6 +160,36 @@ bool block_writeback(const struct block *block)
 	return block->writeback;
 }
 
+const struct option_desc block_resize_options[] = {
+	{.name = "size",
+	 .type = OPTION_SIZE,
+	 .offset = offsetof(struct block_resize_args, size),
+	 .help = "the new size; without it what the host has made of the image"},
+	OPTION_END,
+};
+
+int block_resize(struct block *block, uint64_t size, struct vmm_error *err)
+{
+	struct block_layer *layer = block->layer;
+	const uint32_t sector = block->info.logical_block_size;
+	int r;
+
+	if (!layer->ops->resize)
+		return error_set(err, EOPNOTSUPP, "with snapshot=on its size cannot change");
+	if (size % sector)
+		return error_set(err, EINVAL, "size=%" PRIu64 " is not a multiple of %u", size,
+				 sector);
+	if (size && size < block->info.size)
+		return error_set(err, EINVAL,
+				 "size=%" PRIu64 " is less than the %" PRIu64
+				 " bytes that it has: that would cut off data",
+				 size, block->info.size);
+	r = layer->ops->resize(layer, size, err);
+	if (r == 0)
+		block->info.size = align_down(layer->info.size, sector);
+	return r;
+}
+
 unsigned block_in_flight(const struct block *block)
 {
 	return block->in_flight;
@@ -245,12 +277,40 @@ static int open_layers(struct block *block, const struct block_options *options,
 	return 0;
 }
 
+/* One of its own, or the shared one of its kind. */
+static int get_engine(struct block *block, struct vmm_error *err)
+{
+	struct block_engines *shared = block->shared;
+	struct engine **engine = shared ? &shared->engines[block->kind] : &block->engine;
+	int r = 0;
+
+	if (!*engine)
+		r = engine_create(engine, block->kind, block->what, block->loop, block->log, err);
+	if (r == 0 && shared)
+		shared->users[block->kind]++;
+	block->engine = r == 0 ? *engine : NULL;
+	return r;
+}
+
+static void put_engine(struct block *block)
+{
+	struct block_engines *shared = block->shared;
+
+	if (!block->engine)
+		return;
+	if (shared && --shared->users[block->kind])
+		return;
+	if (shared)
+		shared->engines[block->kind] = NULL;
+	engine_destroy(block->engine);
+}
+
 static void block_free(struct block *block)
 {
 	loop_hook_cancel(block->loop, &block->hook);
 	if (block->layer)
 		block->layer->ops->close(block->layer);
-	engine_destroy(block->engine);
+	put_engine(block);
 	free(block->what);
 	free(block);
 }
@@ -269,8 +329,7 @@ static void open_on_loop(void *arg)
 	struct block *block = call->block;
 	const struct block_options *options = call->options;
 
-	call->result = engine_create(&block->engine, (enum block_engine)options->engine,
-				     block->what, block->loop, block->log, call->err);
+	call->result = get_engine(block, call->err);
 	if (call->result == 0 && call->seams && call->seams->wrap)
 		block->engine = call->seams->wrap(block->engine, call->seams->arg);
 	if (call->result == 0)
@@ -281,24 +340,25 @@ static void open_on_loop(void *arg)
 		block_free(block);
 }
 
-int block_open_seams(struct block **out, const struct block_options *options, const char *what,
-		     struct loop *loop, const struct log *log, const struct block_seams *seams,
-		     struct vmm_error *err)
+static int open_block(struct block **out, const struct block_options *options,
+		      const struct block *with, const struct block_seams *seams,
+		      struct vmm_error *err)
 {
 	int r = check_options(options, err);
 
 	if (r < 0)
 		return r;
-	struct block *block = calloc(1, sizeof(*block));
+	struct block *block = malloc(sizeof(*block));
 
-	if (block)
-		block->what = strdup(what);
-	if (!block || !block->what) {
+	if (!block)
+		return error_set(err, ENOMEM, "out of memory");
+	*block = *with;
+	block->what = strdup(with->what);
+	if (!block->what) {
 		free(block);
 		return error_set(err, ENOMEM, "out of memory");
 	}
-	block->loop = loop;
-	block->log = log;
+	block->kind = (enum block_engine)options->engine;
 	block->cache = (enum block_cache)options->cache;
 	block->ignore_discard = options->discard == BLOCK_DISCARD_IGNORE;
 	block->writeback = block->cache != BLOCK_CACHE_WRITETHROUGH;
@@ -306,16 +366,36 @@ int block_open_seams(struct block **out, const struct block_options *options, co
 	loop_hook_init(&block->hook, block_hook);
 	struct open_call call = {block, options, seams, err, 0};
 
-	loop_call(loop, open_on_loop, &call);
+	loop_call(block->loop, open_on_loop, &call);
 	if (call.result == 0)
 		*out = block;
 	return call.result;
+}
+
+int block_open_seams(struct block **block, const struct block_options *options, const char *what,
+		     struct loop *loop, const struct log *log, const struct block_seams *seams,
+		     struct vmm_error *err)
+{
+	const struct block with = {.what = (char *)(uintptr_t)what, .loop = loop, .log = log};
+
+	return open_block(block, options, &with, seams, err);
 }
 
 int block_open(struct block **block, const struct block_options *options, const char *what,
 	       struct loop *loop, const struct log *log, struct vmm_error *err)
 {
 	return block_open_seams(block, options, what, loop, log, NULL, err);
+}
+
+int block_open_shared(struct block **block, const struct block_options *options, const char *what,
+		      struct block_engines *engines, const struct log *log, struct vmm_error *err)
+{
+	const struct block with = {.what = (char *)(uintptr_t)what,
+				   .loop = engines->loop,
+				   .log = log,
+				   .shared = engines};
+
+	return open_block(block, options, &with, NULL, err);
 }
 
 static void close_on_loop(void *arg)

@@ -138,6 +138,24 @@ int block_open(struct block **block, const struct block_options *options, const 
 	       struct loop *loop, const struct log *log, struct vmm_error *err) MUST_CHECK;
 
 /*
+ * What disks of one loop share: a controller with a thousand of them has one ring, not a thousand,
+ * and enters the kernel once for all that a turn has submitted. Engines come with the first disk
+ * that uses them and go with the last. Set `loop`, the rest is 0; outlives its disks. Loop's
+ * thread.
+ */
+struct engine;
+struct block_engines {
+	struct loop *loop;
+	struct engine *engines[BLOCK_ENGINE_THREADS + 1]; /* by enum block_engine */
+	unsigned users[BLOCK_ENGINE_THREADS + 1];
+};
+
+/* As block_open on engines->loop, with an engine of these. */
+int block_open_shared(struct block **block, const struct block_options *options, const char *what,
+		      struct block_engines *engines, const struct log *log,
+		      struct vmm_error *err) MUST_CHECK;
+
+/*
  * Nothing may be in flight, and not from within `done`. Waits until what was written is durable
  * (except with cache=unsafe and snapshot=on); a failure of that is logged. NULL is allowed.
  */
@@ -156,6 +174,19 @@ void block_submit(struct block *block, struct block_request *req);
  */
 void block_set_writeback(struct block *block, bool writeback);
 bool block_writeback(const struct block *block);
+
+/*
+ * Make the image longer: `size` bytes, a multiple of the logical block size, not less than it is.
+ * 0: take over what the host has made of it (a device that was extended). Then block_info says the
+ * new size. -EOPNOTSUPP: snapshot=on, or a device, which only the host can extend.
+ */
+int block_resize(struct block *block, uint64_t size, struct vmm_error *err) MUST_CHECK;
+
+/* Arguments and option table of the `resize` action that every disk device has. */
+struct block_resize_args {
+	uint64_t size;
+};
+extern const struct option_desc block_resize_options[];
 
 /* Requests in flight. */
 unsigned block_in_flight(const struct block *block);

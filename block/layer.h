@@ -34,6 +34,11 @@ struct block_layer_ops {
 	 * where the request must be durable when it completes, BLOCK_UNMAP only where allowed.
 	 */
 	void (*submit)(struct block_layer *layer, struct block_request *req, unsigned flags);
+	/*
+	 * Optional. Make the image `size` bytes long, or with 0 look how long it is now, and set
+	 * info.size.
+	 */
+	int (*resize)(struct block_layer *layer, uint64_t size, struct vmm_error *err);
 	/* Make completed writes durable, waiting for it. Nothing is in flight. Any thread. */
 	int (*sync)(struct block_layer *layer);
 	/* Nothing is in flight. */

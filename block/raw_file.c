@@ -266,6 +266,32 @@ int raw_file_open(struct raw_file *file, const char *what, const char *path, boo
 	return r;
 }
 
+int raw_file_resize(struct raw_file *file, uint64_t size, struct vmm_error *err)
+{
+	struct stat st;
+	uint64_t now;
+
+	if (size && file->block_device)
+		return error_set(
+			err, EOPNOTSUPP,
+			"it is a device: extend it on the host, then resize without size=");
+	if (size && !file->writable)
+		return error_set(err, EROFS, "it is read-only");
+	if (size && ftruncate(file->fd, (off_t)size) < 0)
+		return error_set_errno(err, errno, "cannot make it %" PRIu64 " bytes long", size);
+	if (fstat(file->fd, &st) < 0)
+		return error_set_errno(err, errno, "cannot examine it");
+	now = (uint64_t)st.st_size;
+	if (file->block_device && ioctl(file->fd, BLKGETSIZE64, &now) < 0)
+		return error_set_errno(err, errno, "cannot get its size");
+	if (file->direct)
+		now = align_down(now, file->offset_alignment);
+	if (now < file->sector_size)
+		return error_set(err, EINVAL, "it is empty");
+	file->size = now;
+	return 0;
+}
+
 static int temporary_fd(const char *dir)
 {
 	char path[4096];

@@ -35,6 +35,9 @@ int raw_file_open(struct raw_file *file, const char *what, const char *path, boo
  */
 void raw_file_probe_punch(struct raw_file *file);
 
+/* Set (0: only look at) the size; file->size is what there is, in whole units for O_DIRECT. */
+int raw_file_resize(struct raw_file *file, uint64_t size, struct vmm_error *err) MUST_CHECK;
+
 int raw_file_open_temporary(struct raw_file *file, uint64_t size, struct vmm_error *err) MUST_CHECK;
 
 #endif

@@ -24,8 +24,18 @@ static void raw_close(struct block_layer *layer)
 	free(raw);
 }
 
+static int raw_resize(struct block_layer *layer, uint64_t size, struct vmm_error *err)
+{
+	struct raw *raw = container_of(layer, struct raw, layer);
+	int r = raw_file_resize(&raw->file, size, err);
+
+	layer->info.size = raw->file.size;
+	return r;
+}
+
 static const struct block_layer_ops raw_ops = {
 	.submit = raw_submit,
+	.resize = raw_resize,
 	.sync = raw_sync_now,
 	.close = raw_close,
 };

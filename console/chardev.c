@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#define PAUSE_NS (UINT64_C(500) * NS_PER_MS) /* between two looks at may_read */
+
 static struct chardev_port *out_port(struct chardev *cd)
 {
 	return cd->both ? &cd->in : &cd->out;
@@ -21,7 +23,8 @@ static unsigned wanted(struct chardev *cd, const struct chardev_port *port)
 	unsigned events = 0;
 
 	/* Half a buffer at least: a front end that takes little does not cost a read each time. */
-	if (port == &cd->in && cd->frontend && !cd->ended && cd->in_len <= CHARDEV_IN_SIZE / 2)
+	if (port == &cd->in && cd->frontend && !cd->ended && !cd->in_paused &&
+	    cd->in_len <= CHARDEV_IN_SIZE / 2)
 		events |= LOOP_IN;
 	if (port == out_port(cd) && cd->out_blocked)
 		events |= LOOP_OUT;
@@ -153,6 +156,9 @@ static void read_failed(struct chardev *cd, bool again)
 
 	if (again && !hung)
 		return;
+	/* The front end hears that the peer has gone once it has what the peer sent. */
+	if (hung && cd->in_len)
+		return;
 	cd->ended = true;
 	cd->hung = false;
 	cd->ops->ended(cd, hung);
@@ -184,6 +190,26 @@ size_t chardev_feed(struct chardev *cd, const uint8_t *data, size_t len)
 	return len;
 }
 
+static void resume(struct loop_timer *timer)
+{
+	struct chardev *cd = container_of(timer, struct chardev, resume);
+
+	cd->in_paused = false;
+	update_events(cd);
+}
+
+/* Whether input may be read now. There is no event for the time when it may again. */
+static bool may_read(struct chardev *cd)
+{
+	const uint64_t later = clock_now(loop_clock(cd->loop)) + PAUSE_NS;
+
+	if (!cd->ops->may_read || cd->ops->may_read(cd))
+		return true;
+	/* Without memory for a timer it is asked each time. */
+	cd->in_paused = loop_timer_arm(&cd->resume, later) == 0;
+	return false;
+}
+
 /* Read once. Returns false if nothing came. */
 static bool read_in(struct chardev *cd)
 {
@@ -191,7 +217,8 @@ static bool read_in(struct chardev *cd)
 	size_t len, room;
 	ssize_t n;
 
-	if (cd->ended || cd->in.fd < 0 || !cd->frontend || cd->in_len == CHARDEV_IN_SIZE)
+	if (cd->ended || cd->in.fd < 0 || !cd->frontend || cd->in_len == CHARDEV_IN_SIZE ||
+	    !may_read(cd))
 		return false;
 	end = in_end(cd, &room);
 	n = chardev_port_read(&cd->in, end, room);
@@ -431,6 +458,7 @@ int chardev_create(struct chardev **out, const char *spec, const char *what, str
 	chardev_port_init(&cd->out);
 	loop_hook_init(&cd->flush, flush);
 	loop_task_init(&cd->pump, pump);
+	loop_timer_init(loop, &cd->resume, resume);
 	rc = ops->open(cd, args, err);
 	if (rc) {
 		chardev_destroy(cd);
@@ -468,6 +496,7 @@ void chardev_destroy(struct chardev *cd)
 	drain(cd);
 	loop_hook_cancel(cd->loop, &cd->flush);
 	loop_task_cancel(cd->loop, &cd->pump);
+	loop_timer_disarm(&cd->resume);
 	chardev_port_close(&cd->in);
 	chardev_port_close(&cd->out);
 	cd->ops->close(cd);

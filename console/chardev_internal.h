@@ -37,6 +37,8 @@ struct chardev_ops {
 	void (*close)(struct chardev *cd);
 	/* Input has ended, or the peer has hung up and all that it sent was read. */
 	void (*ended)(struct chardev *cd, bool hangup);
+	/* Optional: false while a read would do harm; asked again a little later. */
+	bool (*may_read)(struct chardev *cd);
 	/* Optional: edit input in place; returns the new length. */
 	size_t (*filter)(struct chardev *cd, uint8_t *data, size_t len);
 	/* Optional: see output that was accepted. */
@@ -66,11 +68,13 @@ struct chardev {
 	bool out_short;              /* the front end waits for `writable` */
 	bool in_blocked;             /* the front end waits to say that it can take input */
 	bool in_held;                /* a backend holds input back */
+	bool in_paused;              /* may_read said no; until `resume` */
 
 	unsigned columns, rows; /* what the front end was told; 0: nothing yet */
 
 	struct loop_hook flush;
 	struct loop_task pump;
+	struct loop_timer resume;
 	size_t out_start, out_len;
 	size_t in_start, in_len;
 	uint8_t out_ring[CHARDEV_OUT_SIZE];

@@ -73,6 +73,18 @@ static int enter_raw_mode(struct stdio *s, struct vmm_error *err)
 	return 0;
 }
 
+/* Reading the terminal from its background (vmm &, Ctrl-z and bg) would stop the process. */
+static bool stdio_may_read(struct chardev *cd)
+{
+	const struct stdio *s = container_of(cd, struct stdio, cd);
+	pid_t foreground;
+
+	if (!s->terminal)
+		return true;
+	foreground = tcgetpgrp(cd->in.fd);
+	return foreground < 0 || foreground == getpgrp();
+}
+
 /* Escapes. */
 
 static void help(struct stdio *s)
@@ -248,6 +260,7 @@ const struct chardev_ops chardev_stdio_ops = {
 	.open = stdio_open,
 	.close = stdio_close,
 	.ended = stdio_ended,
+	.may_read = stdio_may_read,
 	.filter = stdio_filter,
 	.watch = stdio_watch,
 	.drain_ms = 1000,

@@ -161,8 +161,13 @@ static int populate(const struct guest_region *region)
 int guest_memory_add(struct guest_memory *memory, gpa_t base, uint64_t size, unsigned flags,
 		     struct vmm_error *err)
 {
-	struct guest_region region = {.base = base, .size = size, .fd = -1};
 	bool huge = flags & GUEST_MEMORY_HUGEPAGES;
+	struct guest_region region = {
+		.base = base,
+		.size = size,
+		.fd = -1,
+		.page_size = huge ? HUGE_PAGE_SIZE : (uint64_t)sysconf(_SC_PAGESIZE),
+	};
 	unsigned at = memory->count;
 	int r;
 
@@ -325,6 +330,60 @@ int guest_fill(struct guest_memory *memory, gpa_t addr, int byte, uint64_t len)
 	}
 	guest_mark_dirty(memory, start, len);
 	return 0;
+}
+
+bool guest_address(const struct guest_memory *memory, const void *host, gpa_t *addr)
+{
+	for (unsigned i = 0; i < memory->count; i++) {
+		const struct guest_region *r = &memory->regions[i];
+		uint64_t offset = (uintptr_t)host - (uintptr_t)r->host;
+
+		if (offset < r->size) {
+			*addr = gpa_add(r->base, offset);
+			return true;
+		}
+	}
+	return false;
+}
+
+static int region_discard(const struct guest_region *r, uint64_t offset, uint64_t len)
+{
+	int rc;
+
+	/* A file keeps its pages when they are unmapped. */
+	if (r->fd >= 0)
+		rc = fallocate(r->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			       (off_t)(r->fd_offset + offset), (off_t)len);
+	else
+		rc = madvise((char *)r->host + offset, len, MADV_DONTNEED);
+	return rc ? -errno : 0;
+}
+
+int guest_memory_discard(struct guest_memory *memory, gpa_t addr, uint64_t len, uint64_t *given)
+{
+	uint64_t total = 0, n;
+	int rc = 0;
+
+	if (!guest_memory_contains(memory, addr, len))
+		rc = -EFAULT;
+	for (; !rc && len; len -= n, addr.v += n) {
+		const struct guest_region *r = &memory->regions[find_region(memory, addr.v)];
+		uint64_t offset = addr.v - r->base.v, start, end;
+
+		n = MIN(len, r->size - offset);
+		start = align_up(offset, r->page_size);
+		end = align_down(offset + n, r->page_size);
+		if (start >= end)
+			continue;
+		rc = region_discard(r, start, end - start);
+		if (rc)
+			break;
+		guest_mark_dirty(memory, gpa_add(r->base, start), end - start);
+		total += end - start;
+	}
+	if (given)
+		*given = total;
+	return rc;
 }
 
 void guest_memory_get(struct guest_memory *memory)

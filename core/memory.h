@@ -54,6 +54,7 @@ struct guest_region {
 	void *host;
 	int fd; /* memfd, owned by guest_memory; -1: anonymous memory */
 	uint64_t fd_offset;
+	uint64_t page_size; /* of the host pages behind it: what can be given back at once */
 };
 
 /* Create an empty set. Ownership: the caller destroys it after the last user is gone. */
@@ -123,6 +124,27 @@ void guest_unpin(struct guest_pin *pin, enum guest_access access, uint64_t writt
  */
 void *guest_resolve(const struct guest_memory *memory, gpa_t addr, uint64_t len,
 		    uint64_t *contiguous);
+
+/* The reverse: where a pointer that guest_resolve gave lies. False: it is not guest memory. */
+bool guest_address(const struct guest_memory *memory, const void *host, gpa_t *addr);
+
+/*
+ * Give memory back to the host: [addr, addr + len) reads as zero until it is written again, and is
+ * marked dirty. Only whole host pages that lie in the range; what is left over at its ends stays as
+ * it is. *given (may be NULL) is set to the number of bytes. Memory that was populated in advance
+ * is not any more.
+ *
+ * Large pages (HUGEPAGES) go back to the host's pool, for anybody to take: a host that has none
+ * left when the guest touches such memory again ends the guest.
+ *
+ * The caller answers for nobody using these pages. A transfer by the host's kernel that is under
+ * way keeps the page that it has: it harms nothing else, but what it reads from a disk or a socket
+ * is not seen by the guest. (Memory that hardware reaches by itself must not be discarded.)
+ *
+ * Returns 0, -EFAULT (not all of it is RAM; nothing was done) or what the kernel says. Any thread.
+ */
+int guest_memory_discard(struct guest_memory *memory, gpa_t addr, uint64_t len,
+			 uint64_t *given) MUST_CHECK;
 
 /* Count a user that resolves pointers. Any thread. */
 void guest_memory_get(struct guest_memory *memory);

@@ -23,8 +23,8 @@
 #include "core/loop.h"
 #include "core/report.h"
 
-#define NET_MAX_PACKET 65550u /* 64 KiB segments with an Ethernet header; without the vnet header \
-			       */
+/* 64 KiB segments with an Ethernet header; without the vnet header */
+#define NET_MAX_PACKET      65550u
 #define NET_MAX_QUEUE_PAIRS 16u
 
 enum net_offload {
@@ -36,6 +36,7 @@ enum net_offload {
 };
 
 struct net;
+struct option_desc;
 
 /* What the front end gives. All on the loop; none may destroy the net. */
 struct net_frontend {
@@ -54,10 +55,21 @@ struct net_frontend {
 
 /*
  * spec: `user[,option…]`, `tap[,ifname=…|fd=…]`, `stream:…`, `dgram:…`, `none`; each takes
- * `pcap=FILE`. what: how messages name the option ("--net"). Errors with a sentence.
+ * `pcap=FILE`. what: how messages name the option ("--net"). Errors with a sentence. On the loop or
+ * when it does not run; loop's thread must have SIGPIPE blocked or ignored (loop_start's has it),
+ * since libslirp writes to sockets without MSG_NOSIGNAL.
  */
 int net_create(struct net **net, const char *spec, const char *what, struct loop *loop,
 	       const struct log *log, struct vmm_error *err) MUST_CHECK;
+
+/* The backends there are, for help: index 0, 1, … until it returns false. Texts are static. */
+struct net_kind {
+	const char *name;
+	const char *usage;                 /* "stream:unix:PATH" */
+	const char *help;                  /* one line */
+	const struct option_desc *options; /* core/option.h; ended by a NULL name */
+};
+bool net_kind(unsigned index, struct net_kind *kind);
 
 /* Check a spec without opening anything. */
 int net_check(const char *spec, const char *what, struct vmm_error *err) MUST_CHECK;

@@ -24,8 +24,8 @@
 /* What the largest device needs: a serial controller of 512 ports has two for each and two more. */
 #define VIRTIO_MAX_QUEUES 1026
 /*
- * Of one device, of the 1,000 that the hypervisor has room for. Those of queues beyond arrive as
- * register writes.
+ * For transports: the hypervisor has room for 1,000 doorbells, which all devices share. Those
+ * beyond arrive as register writes.
  */
 #define VIRTIO_MAX_DOORBELLS 256u
 
@@ -207,14 +207,23 @@ int virtio_pop(struct virtio_device *vd, unsigned queue, struct virtq_chain **ch
 void virtio_push(struct virtio_device *vd, unsigned queue, struct virtq_chain *chain,
 		 uint32_t written);
 
+/* What is done with a chain that was popped. */
+typedef void virtio_chain_fn(struct virtio_device *vd, unsigned queue, struct virtq_chain *chain);
+/* Whether a chain may be popped now. Whoever says no calls virtio_kick when it may. */
+typedef bool virtio_may_pop_fn(struct virtio_device *vd, unsigned queue);
+
 /*
  * What most kicks are: hand each available chain to `fn`, without doorbells while chains keep
  * coming. At most a ring full for each kick; then the queue rings itself, so that other devices of
  * the loop have their turn. Home loop, lock held.
  */
-void virtio_process(struct virtio_device *vd, unsigned queue,
-		    void (*fn)(struct virtio_device *vd, unsigned queue,
-			       struct virtq_chain *chain));
+void virtio_process(struct virtio_device *vd, unsigned queue, virtio_chain_fn *fn);
+/* The same where a backend or a rate limit may have to be waited for: asks before each pop. */
+void virtio_process_while(struct virtio_device *vd, unsigned queue, virtio_may_pop_fn *may_pop,
+			  virtio_chain_fn *fn);
+
+/* Kick an enabled queue, unless the device does not work just now. Home loop, lock held. */
+void virtio_kick(struct virtio_device *vd, unsigned queue);
 
 /* The driver broke a rule: log it, set DEVICE_NEEDS_RESET, tell the driver (2.1.2). Lock held. */
 void virtio_broken(struct virtio_device *vd, const char *fmt, ...) PRINTF(2, 3);

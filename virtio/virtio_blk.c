@@ -93,9 +93,14 @@ static void features_set(struct virtio_device *vd)
 
 /* ---- working ---- */
 
+static bool may_pop(struct virtio_device *vd, unsigned queue)
+{
+	return virtio_throttle_may_pop(&virtio_blk(vd)->throttle, queue);
+}
+
 static void kick(struct virtio_device *vd, unsigned queue)
 {
-	virtio_process(vd, queue, virtio_blk_start);
+	virtio_process_while(vd, queue, may_pop, virtio_blk_start);
 }
 
 static void drain(struct virtio_device *vd)
@@ -188,6 +193,7 @@ static void unrealize(struct device *dev)
 {
 	struct virtio_blk *blk = virtio_blk(virtio_device(dev));
 
+	virtio_throttle_fini(&blk->throttle);
 	virtio_fini(&blk->vd);
 	block_close(blk->block);
 	blk->block = NULL;
@@ -205,6 +211,9 @@ static int realize(struct device *dev, struct vmm_error *err)
 	if (blk->serial && strlen(blk->serial) > VIRTIO_BLK_ID_BYTES)
 		return error_set(err, EINVAL, "serial=%s is longer than %d bytes", blk->serial,
 				 VIRTIO_BLK_ID_BYTES);
+	rc = virtio_throttle_init(&blk->throttle, &blk->vd, &blk->limits, err);
+	if (rc)
+		return rc;
 	rc = block_open(&blk->block, &blk->options, dev->id, dev->loop, dev->env->log, err);
 	if (rc)
 		return rc;
@@ -220,6 +229,42 @@ static int realize(struct device *dev, struct vmm_error *err)
 		unrealize(dev);
 	return rc;
 }
+
+/* ---- actions ---- */
+
+static int resize(struct device *dev, const void *args, struct report *report,
+		  struct vmm_error *err)
+{
+	const struct block_resize_args *a = args;
+	struct virtio_blk *blk = virtio_blk(virtio_device(dev));
+	int rc = block_resize(blk->block, a->size, err);
+
+	if (rc)
+		return rc;
+	device_lock(dev);
+	blk->info.size = block_info(blk->block)->size;
+	virtio_config_changed(&blk->vd);
+	device_unlock(dev);
+	report_u64(report, "size", blk->info.size);
+	return 0;
+}
+
+static int run_throttle(struct device *dev, const void *args, struct report *report UNUSED,
+			struct vmm_error *err)
+{
+	return virtio_throttle_set(&virtio_blk(virtio_device(dev))->throttle, args, err);
+}
+
+static const struct device_action actions[] = {
+	{.name = "resize",
+	 .help = "make the disk larger, and tell the guest",
+	 .options = block_resize_options,
+	 .implied = "size",
+	 .args_size = sizeof(struct block_resize_args),
+	 .run = resize},
+	VIRTIO_THROTTLE_ACTION(run_throttle),
+	{.name = NULL},
+};
 
 static const struct option_desc options[] = {
 	BLOCK_OPTIONS(struct virtio_blk, options),
@@ -242,6 +287,7 @@ static const struct option_desc options[] = {
 	 .min = MIN_QUEUE_SIZE,
 	 .max = VIRTQ_MAX_SIZE,
 	 .help = "entries of each queue, a power of two"},
+	RATE_LIMIT_OPTIONS(struct virtio_blk, limits),
 	OPTION_END,
 };
 
@@ -252,6 +298,7 @@ const struct virtio_class virtio_blk_class = {
 			.help = "disk: an image file or a block device",
 			VIRTIO_DEVICE_FUNCTIONS,
 			.options = options,
+			.actions = actions,
 			.size = sizeof(struct virtio_blk),
 			.state_version = 1,
 			.realize = realize,

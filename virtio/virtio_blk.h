@@ -11,7 +11,7 @@
 #include <linux/virtio_blk.h>
 
 #include "block/block.h"
-#include "virtio/virtio.h"
+#include "virtio/virtio_throttle.h"
 
 /* Ranges in one discard or write-zeroes request, and sectors in one range (2 GiB). */
 #define VIRTIO_BLK_MAX_RANGES        16u
@@ -44,6 +44,8 @@ struct virtio_blk {
 	struct block_options options;
 	char *serial;
 	uint64_t queues, queue_size;
+	struct rate_limit_options limits;
+	struct virtio_throttle throttle;
 	struct block *block;
 	struct block_info info;
 	bool initial_writeback;

@@ -201,6 +201,19 @@ static int start(struct virtio_blk_request *r, const struct virtio_blk_outhdr *h
 	}
 }
 
+/* What counts for the limit on bytes: data that the driver moves, whatever comes of it. */
+static uint64_t data_bytes(const struct virtio_blk_request *r, uint32_t type)
+{
+	switch (type) {
+	case VIRTIO_BLK_T_IN:
+		return r->in_data;
+	case VIRTIO_BLK_T_OUT:
+		return r->chain->out_len;
+	default:
+		return 0;
+	}
+}
+
 void virtio_blk_start(struct virtio_device *vd, unsigned queue, struct virtq_chain *chain)
 {
 	struct virtio_blk *blk = virtio_blk(vd);
@@ -227,6 +240,7 @@ void virtio_blk_start(struct virtio_device *vd, unsigned queue, struct virtq_cha
 	virtq_skip_out(chain, sizeof(header));
 	virtq_trim_in(chain, 1);
 	r->req.done = done;
+	virtio_throttle_charge(&blk->throttle, data_bytes(r, header.type));
 	status = start(r, &header);
 	if (status != PENDING)
 		finish(r, (uint8_t)status);

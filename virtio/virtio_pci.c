@@ -28,8 +28,8 @@
 #define NOTIFY_STRIDE 4u /* notify_off_multiplier */
 
 /*
- * The hypervisor has room for 4,096 message routes; a driver that finds fewer vectors than queues
- * lets queues share them.
+ * A bound on what one device takes of the 4,096 message routes that all share. A driver that finds
+ * fewer vectors than queues lets queues share them.
  */
 #define MAX_VECTORS 257u
 

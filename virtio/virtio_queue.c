@@ -155,6 +155,12 @@ void virtio_queue_ring(struct virtio_device *vd, unsigned queue)
 		;
 }
 
+void virtio_kick(struct virtio_device *vd, unsigned queue)
+{
+	if (vd->active && virtio_queue_works(&vd->queues[queue]))
+		virtio_class(vd)->kick(vd, queue);
+}
+
 static void on_doorbell(struct loop_fd *lfd, unsigned events UNUSED)
 {
 	struct virtio_queue *q = container_of(lfd, struct virtio_queue, kick);
@@ -167,8 +173,7 @@ static void on_doorbell(struct loop_fd *lfd, unsigned events UNUSED)
 	while (read(q->kick_fd, &count, sizeof(count)) < 0 && errno == EINTR)
 		;
 	device_lock(&vd->dev);
-	if (vd->active && virtio_queue_works(q))
-		virtio_class(vd)->kick(vd, q->index);
+	virtio_kick(vd, q->index);
 	device_unlock(&vd->dev);
 }
 
@@ -351,8 +356,8 @@ void virtio_publish(struct virtio_device *vd)
 	}
 }
 
-void virtio_process(struct virtio_device *vd, unsigned queue,
-		    void (*fn)(struct virtio_device *vd, unsigned queue, struct virtq_chain *chain))
+void virtio_process_while(struct virtio_device *vd, unsigned queue, virtio_may_pop_fn *may_pop,
+			  virtio_chain_fn *fn)
 {
 	struct virtq *vq = vd->queues[queue].vq;
 	unsigned budget = 2u * virtq_size(vq);
@@ -363,7 +368,12 @@ void virtio_process(struct virtio_device *vd, unsigned queue,
 		return;
 	do {
 		virtq_notify_disable(vq);
-		while ((rc = virtio_pop(vd, queue, &chain)) > 0) {
+		for (;;) {
+			if (may_pop && !may_pop(vd, queue))
+				return;
+			rc = virtio_pop(vd, queue, &chain);
+			if (rc <= 0)
+				break;
 			fn(vd, queue, chain);
 			if (!--budget)
 				goto later;
@@ -377,4 +387,9 @@ void virtio_process(struct virtio_device *vd, unsigned queue,
 	return;
 later:
 	virtio_queue_ring(vd, queue);
+}
+
+void virtio_process(struct virtio_device *vd, unsigned queue, virtio_chain_fn *fn)
+{
+	virtio_process_while(vd, queue, NULL, fn);
 }

@@ -72,6 +72,17 @@ static void go_on(const struct virtq *vq, struct virtq_packed_place *place, unsi
 	place->offset = (uint16_t)offset;
 }
 
+static void go_back(const struct virtq *vq, struct virtq_packed_place *place, unsigned n)
+{
+	unsigned offset = place->offset;
+
+	if (offset < n) {
+		offset += vq->layout.size;
+		place->wrap = !place->wrap;
+	}
+	place->offset = (uint16_t)(offset - n);
+}
+
 static uint16_t pack(const struct virtq_packed_place *place)
 {
 	return (uint16_t)(place->offset | (place->wrap ? WRAP_BIT : 0));
@@ -185,7 +196,8 @@ static int packed_pop(struct virtq *vq, struct virtq_chain **chain)
 	return 1;
 }
 
-static void forget(struct virtq *vq, const struct virtq_slot *slot)
+/* The chain is not in flight any more; its slot and id are free. */
+static void let_go(struct virtq *vq, const struct virtq_slot *slot)
 {
 	struct virtq_packed_ring *p = &vq->packed;
 	uint16_t id = slot->chain.head, index = slot->chain.slot;
@@ -199,13 +211,12 @@ static void packed_unpop(struct virtq *vq, const struct virtq_slot *slot)
 {
 	struct virtq_packed_ring *p = &vq->packed;
 
+	/* How far the driver has come is never remembered here: its flags say it each time. */
 	if (!slot)
-		return; /* each look at the ring is a new one */
-	forget(vq, slot);
+		return;
+	let_go(vq, slot);
 	p->held_descs = (uint16_t)(p->held_descs - slot->ring_descs);
-	/* All the way round, but for the chain, is back where it was; the lap has changed then. */
-	go_on(vq, &p->avail, vq->layout.size - slot->ring_descs);
-	p->avail.wrap = !p->avail.wrap;
+	go_back(vq, &p->avail, slot->ring_descs);
 }
 
 /* ---- giving back ---- */
@@ -229,7 +240,7 @@ static void packed_push(struct virtq *vq, const struct virtq_slot *slot, uint32_
 	}
 	p->batch_descs = (uint16_t)(p->batch_descs + slot->ring_descs);
 	go_on(vq, &p->used, slot->ring_descs);
-	forget(vq, slot);
+	let_go(vq, slot);
 }
 
 /* 2.8.14: whether the place that the driver names is one of `n` from `from` on. */

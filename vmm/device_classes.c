@@ -7,11 +7,29 @@
 #include "devices/devices.h"
 #include "virtio/virtio_classes.h"
 
+/* One a line: each new device touches one. */
+/* clang-format off */
 const struct device_class *const device_classes[] = {
-	&acpi_pm_class,  &debug_exit_class,        &i8042_class,
-	&ioapic_class,   &isa_serial_class,        &pvpanic_class,
-	&rtc_cmos_class, &virtio_blk_class.device, NULL,
+	&acpi_pm_class,
+	&console_port_class,
+	&debug_exit_class,
+	&i8042_class,
+	&ioapic_class,
+	&isa_serial_class,
+	&pvpanic_class,
+	&rtc_cmos_class,
+	&scsi_cd_class.device,
+	&scsi_disk_class.device,
+	&serial_port_class,
+	&virtio_balloon_class.device,
+	&virtio_blk_class.device,
+	&virtio_net_class.device,
+	&virtio_rng_class.device,
+	&virtio_scsi_class.device,
+	&virtio_serial_class.device,
+	NULL,
 };
+/* clang-format on */
 
 _Static_assert(ARRAY_SIZE(device_classes) <= DEVICE_CLASSES_MAX, "DEVICE_CLASSES_MAX");
 

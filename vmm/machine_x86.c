@@ -23,6 +23,8 @@ int machine_arch_memory(struct vmm *vm, unsigned flags, struct vmm_error *err)
 	return ret;
 }
 
+_Static_assert(X86_VIRTIO_MMIO_SIZE == VIRTIO_MMIO_SIZE, "windows without gaps");
+
 static struct irq_line *gsi_line(struct vmm *vm, unsigned gsi)
 {
 	return vm->ioapic ? ioapic_line(vm->ioapic, gsi) : kvm_irq_line(vm->kvm, gsi);
@@ -33,6 +35,17 @@ static struct irq_line *isa_irq(const struct device_env *env, unsigned irq)
 	return irq < 16 ? gsi_line(env->opaque, irq) : NULL;
 }
 
+bool machine_arch_mmio_place(struct vmm *vm, unsigned slot, struct machine_mmio_place *place)
+{
+	if (slot >= X86_VIRTIO_MMIO_SLOTS)
+		return false;
+	*place = (struct machine_mmio_place){
+		.address = x86_virtio_mmio_base(slot),
+		.line = isa_irq(&vm->env, x86_virtio_mmio_gsi(slot)),
+	};
+	return true;
+}
+
 static struct irq_line *pci_line(void *opaque, unsigned slot, unsigned pin)
 {
 	return gsi_line(opaque, x86_pci_gsi(slot, pin));
@@ -41,19 +54,6 @@ static struct irq_line *pci_line(void *opaque, unsigned slot, unsigned pin)
 static unsigned pci_gsi(void *opaque UNUSED, unsigned slot, unsigned pin)
 {
 	return x86_pci_gsi(slot, pin);
-}
-
-_Static_assert(X86_VIRTIO_MMIO_SIZE == VIRTIO_MMIO_SIZE, "windows without gaps");
-
-bool machine_arch_mmio_place(struct vmm *vm, unsigned slot, struct machine_mmio_place *place)
-{
-	if (slot >= X86_VIRTIO_MMIO_SLOTS)
-		return false;
-	*place = (struct machine_mmio_place){
-		.address = x86_virtio_mmio_base(slot),
-		.line = vm->env.isa_irq(&vm->env, x86_virtio_mmio_gsi(slot)),
-	};
-	return true;
 }
 
 /* RAM must be within the processor's reach; where the 64-bit window is not, there is none. */

@@ -348,7 +348,7 @@ static void random_ports(struct subject *s)
 
 static void random_memory(struct subject *s)
 {
-	const uint64_t base = s->mmio ? SUBJECT_MMIO : s->driver.bar;
+	const uint64_t base = s->mmio ? SUBJECT_WINDOW : s->driver.bar;
 	uint64_t random = 2463534242;
 
 	for (unsigned i = 0; i < 100000; i++) {

@@ -2,13 +2,16 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -21,6 +24,7 @@ struct front {
 	size_t len;
 	size_t room; /* takes so much more */
 	unsigned writable, connects, disconnects, quits, breaks;
+	unsigned columns, rows, resizes;
 	bool connected;
 };
 
@@ -69,12 +73,22 @@ static void front_break(void *opaque)
 	((struct front *)opaque)->breaks++;
 }
 
+static void front_resized(void *opaque, unsigned columns, unsigned rows)
+{
+	struct front *f = opaque;
+
+	f->columns = columns;
+	f->rows = rows;
+	f->resizes++;
+}
+
 static const struct chardev_frontend frontend = {
 	.input = front_input,
 	.writable = front_writable,
 	.connected = front_connected,
 	.quit = front_quit,
 	.send_break = front_break,
+	.resized = front_resized,
 };
 
 static void setup(void)
@@ -540,7 +554,7 @@ Test(chardev, output_stops_at_a_peer_that_does_not_read)
 
 Test(chardev, output_does_not_wait_for_one_that_left_unread_input_behind)
 {
-	static char block[96 * 1024]; /* more than is read ahead */
+	static char block[8192];
 	int client;
 
 	open_at("unix:%s");
@@ -583,6 +597,26 @@ Test(chardev, no_spinning_while_there_is_no_descriptor_for_a_client)
 	cr_expect(front.connected);
 	close(client);
 	settle();
+	cr_expect_not(front.connected);
+}
+
+Test(chardev, last_words_of_a_client_come_before_its_hang_up)
+{
+	int client;
+
+	open_at("unix:%s");
+	client = dial();
+	front.room = 4;
+	cr_assert_eq(write(client, "last words", 10), 10);
+	settle();
+	close(client);
+	settle();
+	cr_expect_str_eq(front.input, "last");
+	cr_expect(front.connected);
+	front.room = 100;
+	chardev_input_ready(cd);
+	settle();
+	cr_expect_str_eq(front.input, "last words");
 	cr_expect_not(front.connected);
 }
 
@@ -856,6 +890,80 @@ static int terminal(void)
 	dup2(slave, STDOUT_FILENO);
 	close(slave);
 	return master;
+}
+
+/* A process group of its own, which waits to be killed. */
+static pid_t somebody_else(void)
+{
+	const pid_t child = fork();
+
+	if (child == 0)
+		for (;;)
+			pause();
+	setpgid(child, child);
+	return child;
+}
+
+/* In a session of its own, whose terminal this is. Returns true if all is as it should be. */
+static bool goes_to_the_background_and_returns(int person)
+{
+	pid_t other;
+	bool quiet;
+
+	if (setsid() < 0 || ioctl(STDIN_FILENO, TIOCSCTTY, 0))
+		return false;
+	open_spec("stdio");
+	other = somebody_else();
+	if (other < 0 || tcsetpgrp(STDIN_FILENO, other) || write(person, "x", 1) != 1)
+		return false;
+	while (!loop_turn(fake.env.loop, true))
+		;
+	settle(); /* not stopped, and not busy */
+	quiet = front.len == 0;
+	signal(SIGTTOU, SIG_IGN);
+	if (tcsetpgrp(STDIN_FILENO, getpgrp()))
+		return false;
+	kill(other, SIGKILL);
+	waitpid(other, NULL, 0);
+	fake_env_advance(&fake, UINT64_C(500) * NS_PER_MS);
+	until(front.len == 1);
+	return quiet;
+}
+
+Test(chardev, a_terminal_is_not_read_from_its_background)
+{
+	const int person = terminal();
+	const pid_t session = fork();
+	int status;
+
+	if (session == 0)
+		_exit(!goes_to_the_background_and_returns(person));
+	cr_assert_eq(waitpid(session, &status, WUNTRACED), session);
+	if (WIFSTOPPED(status))
+		kill(session, SIGKILL);
+	cr_assert_not(WIFSTOPPED(status), "the terminal has stopped it");
+	cr_assert(WIFEXITED(status));
+	cr_assert_eq(WEXITSTATUS(status), 0);
+	close(person);
+}
+
+Test(chardev, a_terminal_has_a_size_that_changes)
+{
+	const int person = terminal();
+	struct winsize size = {.ws_col = 80, .ws_row = 25};
+
+	cr_assert_eq(ioctl(person, TIOCSWINSZ, &size), 0);
+	open_spec("stdio");
+	cr_expect_eq(front.columns, 80u);
+	cr_expect_eq(front.rows, 25u);
+	size.ws_col = 132;
+	cr_assert_eq(ioctl(person, TIOCSWINSZ, &size), 0);
+	chardev_check_size(cd);
+	cr_expect_eq(front.columns, 132u);
+	cr_expect_eq(front.resizes, 2u);
+	chardev_check_size(cd);
+	cr_expect_eq(front.resizes, 2u);
+	close(person);
 }
 
 Test(chardev, a_terminal_is_made_raw_and_restored)

@@ -3,6 +3,7 @@
  * virtio-blk: what its requests do to an image, on both engines.
  */
 #include <criterion/criterion.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -411,4 +412,40 @@ TEST_BOTH(virtio_blk, ranges_beyond_the_limits_change_nothing)
 	cr_assert_eq(blk_do(&f, VIRTIO_BLK_T_WRITE_ZEROES, 0, at, 15, NULL), VIRTIO_BLK_S_IOERR);
 	cr_assert_eq(blk_do(&f, VIRTIO_BLK_T_WRITE_ZEROES, 0, at, 0, NULL), VIRTIO_BLK_S_IOERR);
 	expect_image(0, 4096, 1);
+}
+
+/* ---- resize ---- */
+
+Test(virtio_blk, larger_disk_is_noticed)
+{
+	struct vmm_error err = {0};
+	unsigned before;
+
+	start();
+	before = f.driver.config_interrupts;
+	cr_assert_eq(device_action(f.dev, "resize", "8M", NULL, &err), 0, "%s", err.message);
+	cr_assert_eq(config().capacity, 2u * BLK_SECTORS);
+	cr_assert_eq(f.driver.config_interrupts, before + 1);
+	cr_assert_eq(blk_do(&f, VIRTIO_BLK_T_OUT, 2u * BLK_SECTORS - 1, blk_pattern(&f, 512, 4),
+			    512, NULL),
+		     VIRTIO_BLK_S_OK);
+	expect_image(2u * BLK_DISK_SIZE - 512, 512, 4);
+	cr_assert_lt(device_action(f.dev, "resize", "4M", NULL, &err), 0);
+	cr_assert(strstr(err.message, "cut off"), "%s", err.message);
+	cr_assert_eq(config().capacity, 2u * BLK_SECTORS);
+}
+
+Test(virtio_blk, disk_on_an_overlay_or_read_only_cannot_grow)
+{
+	struct vmm_error err = {0};
+
+	blk_again(&f, "snapshot=on");
+	cr_assert_eq(device_action(f.dev, "resize", "8M", NULL, &err), -EOPNOTSUPP);
+	cr_assert(strstr(err.message, "snapshot"), "%s", err.message);
+	blk_again(&f, "readonly=on");
+	cr_assert_eq(device_action(f.dev, "resize", "8M", NULL, &err), -EROFS);
+	/* But what the host has done is taken over. */
+	cr_assert_eq(ftruncate(f.fd, 2 * BLK_DISK_SIZE), 0);
+	cr_assert_eq(device_action(f.dev, "resize", NULL, NULL, &err), 0, "%s", err.message);
+	cr_assert_eq(config().capacity, 2u * BLK_SECTORS);
 }

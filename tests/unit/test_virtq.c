@@ -316,6 +316,29 @@ TEST_BOTH(virtq, chain_that_is_taken_back_is_popped_again)
 	}
 }
 
+TEST_BOTH(virtq, chains_are_taken_back_anywhere_in_the_ring)
+{
+	const struct driver_buffer buffers[3] = {
+		{gpa(DATA), 4, false}, {gpa(DATA + 16), 4, false}, {gpa(DATA + 32), 4, false}};
+	uint32_t id, len;
+
+	enable(0);
+	/* Three of 16 places each time: some chains lie across the end. */
+	for (unsigned i = 0; i < 100; i++) {
+		const uint16_t head = driver_ring_add(&ring, buffers, 1 + i % 3);
+
+		for (unsigned k = 0; k < 3; k++) {
+			cr_assert_eq(pop()->out_count, 1 + i % 3);
+			virtq_unpop(vq, chain);
+		}
+		virtq_push(vq, pop(), 0);
+		virtq_publish(vq);
+		cr_assert_eq(virtq_pop(vq, &chain), 0);
+		cr_assert(driver_ring_used(&ring, &id, &len));
+		cr_assert_eq(id, head);
+	}
+}
+
 Test(virtq, chains_that_the_driver_took_back_are_not_popped)
 {
 	const struct driver_buffer buffer = {gpa(DATA), 4, false};
@@ -327,6 +350,44 @@ Test(virtq, chains_that_the_driver_took_back_are_not_popped)
 	driver_ring_set_avail(&ring, 1);
 	virtq_unpop(vq, NULL);
 	cr_assert_eq(virtq_pop(vq, &chain), 0);
+}
+
+Test(virtq, chains_that_were_given_back_are_popped_again_in_order)
+{
+	struct virtq_chain *first, *second;
+	uint16_t head[3];
+
+	enable(0);
+	for (unsigned i = 0; i < 3; i++) {
+		const struct driver_buffer b = {gpa(DATA + 0x100 * i), 16 + i, false};
+
+		head[i] = driver_ring_add(&ring, &b, 1);
+	}
+	virtq_push(vq, pop(), 0);
+	first = pop();
+	second = pop();
+	cr_assert_eq(virtq_pop(vq, &chain), 0);
+	virtq_skip_out(second, 5); /* leaves no trace */
+	virtq_unpop(vq, second);
+	virtq_unpop(vq, first);
+	cr_assert_eq(virtq_in_flight(vq), 0u);
+	for (unsigned i = 1; i < 3; i++) {
+		expect_pop();
+		cr_assert_eq(chain->head, head[i]);
+		cr_assert_eq(chain->out_len, 16u + i);
+	}
+	cr_assert_eq(virtq_pop(vq, &chain), 0);
+}
+
+Test(virtq, chain_that_was_given_back_is_walked_anew)
+{
+	const struct driver_buffer b = {gpa(DATA), 16, false};
+
+	enable(0);
+	driver_ring_add(&ring, &b, 1);
+	virtq_unpop(vq, pop());
+	driver_ring_desc(&ring, 0, HOLE, 16, 0, 0);
+	expect_broken("is not RAM");
 }
 
 TEST_BOTH(virtq, bytes_are_copied_across_segments)

@@ -56,41 +56,60 @@ static void tap_destroy(struct engine *engine)
 
 static const struct engine_class tap_class = {"tap", tap_submit, tap_destroy};
 
+struct wrap_call {
+	struct blk_tap *tap;
+	struct loop *loop;
+};
+
 static struct engine *wrap(struct engine *inner, void *arg)
 {
-	struct blk_fixture *f = arg;
+	struct wrap_call *call = arg;
+	struct blk_tap *tap = calloc(1, sizeof(*tap));
 
-	f->tap = calloc(1, sizeof(*f->tap));
-	cr_assert(f->tap);
-	f->tap->engine.cls = &tap_class;
-	f->tap->inner = inner;
-	f->tap->loop = f->fake.env.loop;
-	list_init(&f->tap->held);
-	list_init(&f->tap->failed);
-	loop_task_init(&f->tap->fail_task, fail_all);
-	return &f->tap->engine;
+	cr_assert(tap);
+	tap->engine.cls = &tap_class;
+	tap->inner = inner;
+	tap->loop = call->loop;
+	list_init(&tap->held);
+	list_init(&tap->failed);
+	loop_task_init(&tap->fail_task, fail_all);
+	call->tap = tap;
+	return &tap->engine;
+}
+
+void blk_tap_open(struct blk_tap **tap, struct block **block, const struct block_options *options,
+		  struct fake_env *fake)
+{
+	struct wrap_call call = {.loop = fake->env.loop};
+	const struct block_seams seams = {.wrap = wrap, .arg = &call};
+	struct vmm_error err = {0};
+
+	block_close(*block);
+	cr_assert_eq(block_open_seams(block, options, "disk", fake->env.loop, fake->env.log, &seams,
+				      &err),
+		     0, "%s", err.message);
+	*tap = call.tap;
 }
 
 void blk_tap(struct blk_fixture *f)
 {
-	const struct block_seams seams = {.wrap = wrap, .arg = f};
-	struct vmm_error err = {0};
+	blk_tap_open(&f->tap, &f->blk->block, &f->blk->options, &f->fake);
+}
 
-	block_close(f->blk->block);
-	cr_assert_eq(block_open_seams(&f->blk->block, &f->blk->options, "disk", f->fake.env.loop,
-				      f->fake.env.log, &seams, &err),
-		     0, "%s", err.message);
+void blk_tap_release(struct blk_tap *tap)
+{
+	tap->hold = false;
+	while (!list_empty(&tap->held)) {
+		struct engine_op *op = list_entry(tap->held.next, struct engine_op, link);
+
+		list_del(&op->link);
+		engine_submit(tap->inner, op);
+	}
 }
 
 void blk_release(struct blk_fixture *f)
 {
-	f->tap->hold = false;
-	while (!list_empty(&f->tap->held)) {
-		struct engine_op *op = list_entry(f->tap->held.next, struct engine_op, link);
-
-		list_del(&op->link);
-		engine_submit(f->tap->inner, op);
-	}
+	blk_tap_release(f->tap);
 }
 
 void blk_expect_log(struct blk_fixture *f, const char *log)

@@ -58,6 +58,10 @@ void blk_again(struct blk_fixture *f, const char *options);
 void blk_tap(struct blk_fixture *f);
 /* Let what was held go on, and hold no more. */
 void blk_release(struct blk_fixture *f);
+void blk_tap_release(struct blk_tap *tap);
+/* Open a disk again with a tap under it. */
+void blk_tap_open(struct blk_tap **tap, struct block **block, const struct block_options *options,
+		  struct fake_env *fake);
 /* Expect this sequence in the tap's log since the last call. */
 void blk_expect_log(struct blk_fixture *f, const char *log);
 

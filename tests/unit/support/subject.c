@@ -27,14 +27,6 @@ static const struct needs table[] = {
 };
 /* clang-format on */
 
-/* Drivers take all features that are offered. */
-static const char *const variants[] = {
-	"packed=off",
-	"packed=on",
-	"transport=mmio,packed=off",
-	"transport=mmio,notification-data=on",
-};
-
 static char image[64];
 
 void subject_setup(void)
@@ -75,7 +67,7 @@ struct device *subject_driven(const struct subject *s)
 
 const char *subject_options(const struct device_class *cls)
 {
-	static char options[128];
+	static char options[256];
 	const char *in = needs_of(cls).options;
 	char *out = options;
 
@@ -91,27 +83,29 @@ const char *subject_options(const struct device_class *cls)
 
 static int attach(struct subject *s, struct virtio_device *vd, struct vmm_error *err)
 {
+	if (s->pci || s->mmio)
+		return 0;
 	if (vd->options.transport == VIRTIO_TRANSPORT_MMIO)
-		return virtio_mmio_create(&s->mmio, vd, SUBJECT_MMIO, &s->fake.irq[5].line, err);
+		return virtio_mmio_create(&s->mmio, vd, SUBJECT_WINDOW, &s->fake.irq[5].line, err);
 	return virtio_pci_create(&s->pci, vd, -1, err);
 }
 
+/* A driver that knows nothing yet. */
 static void connect_driver(struct subject *s)
 {
-	struct device *dev = subject_driven(s);
+	struct device *driven = subject_driven(s);
+	struct virtio_device *vd;
 	struct vmm_error err = {0};
 
-	if (!dev)
+	if (!driven)
 		return;
-	if (!s->pci && !s->mmio)
-		cr_assert_eq(attach(s, virtio_device(dev), &err), 0, "%s: %s", s->cls->name,
-			     err.message);
+	vd = virtio_device(driven);
+	cr_assert_eq(attach(s, vd, &err), 0, "%s: %s", s->cls->name, err.message);
 	if (s->mmio)
-		virtio_driver_init_mmio(&s->driver, &s->fake, virtio_device(dev), SUBJECT_MMIO,
-					SUBJECT_HEAP);
+		virtio_driver_init_mmio(&s->driver, &s->fake, vd, SUBJECT_WINDOW, SUBJECT_HEAP);
 	else
-		virtio_driver_init_pci(&s->driver, &s->fake, virtio_device(dev),
-				       virtio_pci_devfn(s->pci), SUBJECT_HEAP);
+		virtio_driver_init_pci(&s->driver, &s->fake, vd, virtio_pci_devfn(s->pci),
+				       SUBJECT_HEAP);
 }
 
 static void disconnect_driver(struct subject *s)
@@ -122,21 +116,22 @@ static void disconnect_driver(struct subject *s)
 	s->mmio = NULL;
 }
 
-/* An instance with what its class needs and, of virtio ones, with the options of the variant. */
-static struct device *make(struct subject *s, const struct device_class *cls)
+/* With the variant's options, where they are for it. */
+static struct device *create(struct subject *s, const struct device_class *cls)
 {
 	const char *needed = subject_options(cls);
-	bool varies = cls->kind == DEVICE_VIRTIO && s->variant;
-	char options[256];
+	char options[512];
 
-	snprintf(options, sizeof(options), "%s%s%s", needed, *needed && varies ? "," : "",
-		 varies ? s->variant : "");
+	snprintf(options, sizeof(options), "%s", needed);
+	if (cls->kind == DEVICE_VIRTIO && s->variant)
+		snprintf(options, sizeof(options), "%s%s%s", needed, *needed ? "," : "",
+			 s->variant);
 	return fake_env_device(&s->fake, cls, options);
 }
 
 void subject_create(struct subject *s)
 {
-	s->dev = make(s, s->cls);
+	s->dev = create(s, s->cls);
 	if (subject_is_virtio(s))
 		connect_driver(s);
 }
@@ -157,7 +152,7 @@ static void create_parent(struct subject *s)
 	if (s->cls->kind != DEVICE_CHILD)
 		return;
 	cr_assert(cls, "%s: which parent?", s->cls->name);
-	s->parent = make(s, cls);
+	s->parent = create(s, cls);
 	connect_driver(s);
 }
 
@@ -190,6 +185,13 @@ static void with_subject(const struct device_class *cls, const char *variant,
 
 void subject_of_each_class(void (*fn)(struct subject *s))
 {
+	static const char *const variants[] = {
+		"packed=off",
+		"packed=on",
+		"transport=mmio,packed=off",
+		"transport=mmio,notification-data=on",
+	};
+
 	for (unsigned i = 0; device_classes[i]; i++) {
 		const struct device_class *cls = device_classes[i];
 

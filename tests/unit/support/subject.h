@@ -8,9 +8,9 @@
 
 #include "tests/unit/support/virtio_driver.h"
 
-#define SUBJECT_RAM  (64 * MIB)
-#define SUBJECT_HEAP gpa(MIB)             /* where the driver's rings begin */
-#define SUBJECT_MMIO UINT64_C(0xfeb00000) /* registers of a device with transport=mmio */
+#define SUBJECT_RAM    (64 * MIB)
+#define SUBJECT_HEAP   gpa(MIB)             /* where the driver's rings begin */
+#define SUBJECT_WINDOW UINT64_C(0xfeb00000) /* of a device with transport=mmio */
 
 struct subject {
 	struct fake_env fake;
@@ -18,7 +18,7 @@ struct subject {
 	struct device *dev;
 	struct device *parent; /* of a child */
 	/* Of the device or of its parent, whichever is virtio: */
-	const char *variant; /* options, see subject.c */
+	const char *variant; /* options */
 	struct virtio_pci *pci;
 	struct virtio_mmio *mmio;
 	struct virtio_driver driver;
@@ -28,7 +28,9 @@ struct subject {
 void subject_setup(void);
 void subject_teardown(void);
 
-/* Run fn on an instance of each class; of those that a virtio driver sees, on one of each variant.
+/*
+ * Run fn on an instance of each class, of virtio devices with each transport and ring format.
+ * Drivers take all features that are offered.
  */
 void subject_of_each_class(void (*fn)(struct subject *s));
 

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The way of a command through a logical unit: gate, unit attentions, reservations, dispatch; and
+ * the commands that are the same for each unit.
+ */
+#include "virtio/scsi_lun.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- opcodes ---- */
+
+unsigned scsi_cdb_length(uint8_t opcode)
+{
+	static const uint8_t lengths[8] = {6, 10, 10, 0, 16, 12, 0, 0};
+
+	return lengths[opcode >> 5];
+}
+
+const struct scsi_opcode *scsi_opcode_find(const struct scsi_opcode *table, const uint8_t *cdb)
+{
+	for (; table->run; table++)
+		if (table->opcode == cdb[0] &&
+		    (table->action == SCSI_NO_ACTION || table->action == (cdb[1] & 0x1f)))
+			return table;
+	return NULL;
+}
+
+/* Why a CDB without an entry is refused: its service action, or all of it. */
+static struct scsi_sense unknown_opcode(const struct scsi_opcode *table, uint8_t opcode)
+{
+	for (; table->run; table++)
+		if (table->opcode == opcode)
+			return SENSE_INVALID_FIELD;
+	return SENSE_INVALID_OPCODE;
+}
+
+/* ---- unit attentions (SAM-5, 5.14) ---- */
+
+static struct scsi_sense attention_sense(enum scsi_attention what)
+{
+	switch (what) {
+	case SCSI_ATTENTION_POWER_ON:
+		return SENSE_POWER_ON;
+	case SCSI_ATTENTION_RESET:
+		return SENSE_DEVICE_RESET;
+	case SCSI_ATTENTION_MEDIUM:
+		return SENSE_MEDIUM_CHANGED;
+	case SCSI_ATTENTION_CAPACITY:
+		return SENSE_CAPACITY_CHANGED;
+	case SCSI_ATTENTION_LUNS:
+		return SENSE_LUNS_CHANGED;
+	case SCSI_ATTENTION_PREEMPTED:
+		return SENSE_RESERVATIONS_PREEMPTED;
+	case SCSI_ATTENTION_UNREGISTERED:
+		return SENSE_REGISTRATIONS_PREEMPTED;
+	case SCSI_ATTENTION_RELEASED:
+	case SCSI_ATTENTIONS:
+		break;
+	}
+	return SENSE_RESERVATIONS_RELEASED;
+}
+
+void scsi_lun_attention_nexus(struct scsi_lun *lun, unsigned nexus, enum scsi_attention what)
+{
+	lun->attentions[nexus] |= 1u << what;
+}
+
+void scsi_lun_attention(struct scsi_lun *lun, enum scsi_attention what)
+{
+	for (unsigned nexus = 0; nexus < SCSI_PR_NEXUSES; nexus++)
+		scsi_lun_attention_nexus(lun, nexus, what);
+}
+
+/* Take the most important one. SENSE_NONE: there is none. */
+static struct scsi_sense take_attention(struct scsi_lun *lun, unsigned nexus)
+{
+	uint32_t *pending = &lun->attentions[nexus];
+	unsigned what;
+
+	if (!*pending)
+		return SENSE_NONE;
+	what = (unsigned)__builtin_ctz(*pending);
+	*pending &= *pending - 1;
+	return attention_sense((enum scsi_attention)what);
+}
+
+/* ---- the gate ---- */
+
+static void run(struct scsi_lun *lun, struct scsi_command *cmd)
+{
+	const struct scsi_lun_class *cls = scsi_lun_class(lun);
+	const struct scsi_opcode *op = cmd->opcode;
+	struct scsi_sense sense = SENSE_NONE;
+
+	if (!op)
+		sense = unknown_opcode(cls->opcodes, cmd->cdb[0]);
+	else if (cmd->cdb[scsi_cdb_length(op->opcode) - 1] & 4)
+		sense = SENSE_INVALID_FIELD; /* NACA: we have no ACA */
+	else if (!(op->flags & SCSI_ANY_TIME))
+		sense = take_attention(lun, cmd->nexus);
+	if (!sense.key && op && (op->flags & SCSI_MEDIUM))
+		sense = cls->ready(lun);
+	if (sense.key)
+		scsi_fail(cmd, sense);
+	else if (scsi_pr_conflict(&lun->reservations, cmd->nexus, op->flags & SCSI_READS,
+				  op->flags & SCSI_WRITES))
+		scsi_status(cmd, SCSI_STATUS_RESERVATION_CONFLICT);
+	else
+		op->run(lun, cmd);
+}
+
+static bool exclusive(const struct scsi_command *cmd)
+{
+	return cmd->ordered || (cmd->opcode && (cmd->opcode->flags & SCSI_EXCLUSIVE));
+}
+
+static void pump(struct scsi_lun *lun)
+{
+	/* A command may end at once and come back here: no deeper for each that waits. */
+	if (lun->pumping)
+		return;
+	lun->pumping = true;
+	while (!list_empty(&lun->waiting) && !lun->exclusive) {
+		struct scsi_command *cmd = list_entry(lun->waiting.next, struct scsi_command, wait);
+
+		if (exclusive(cmd) && lun->running)
+			break;
+		list_del(&cmd->wait);
+		lun->exclusive = exclusive(cmd);
+		lun->running++;
+		cmd->running = true;
+		run(lun, cmd);
+	}
+	lun->pumping = false;
+}
+
+void scsi_lun_execute(struct scsi_lun *lun, struct scsi_command *cmd)
+{
+	cmd->opcode = scsi_opcode_find(scsi_lun_class(lun)->opcodes, cmd->cdb);
+	cmd->outcome = cmd->abort = SCSI_COMPLETE;
+	cmd->running = false;
+	cmd->sequence = ++lun->bus->sequence;
+	lun->bus->in_flight++;
+	list_add_tail(&lun->commands, &cmd->link);
+	list_add_tail(&lun->waiting, &cmd->wait);
+	if (lun->stopped)
+		scsi_status(cmd, SCSI_STATUS_BUSY);
+	else
+		pump(lun);
+}
+
+void scsi_lun_finish(struct scsi_command *cmd)
+{
+	struct scsi_lun *lun = cmd->lun;
+
+	if (cmd->abort != SCSI_COMPLETE)
+		cmd->outcome = cmd->abort;
+	list_del(&cmd->link);
+	list_del(&cmd->wait);
+	lun->bus->in_flight--;
+	if (cmd->running) {
+		lun->running--;
+		if (lun->exclusive) {
+			lun->exclusive = false;
+			free(lun->bounce);
+			lun->bounce = NULL;
+		}
+	}
+	lun->bus->ops->complete(lun->bus, cmd);
+	if (scsi_lun_class(lun)->finished)
+		scsi_lun_class(lun)->finished(lun);
+	if (lun->resting && list_empty(&lun->commands))
+		loop_post(lun->dev.loop, &lun->rest_task);
+	pump(lun);
+}
+
+void scsi_lun_abort(struct scsi_lun *lun, unsigned nexus, const uint64_t *tag,
+		    enum scsi_outcome why)
+{
+	const bool pumping = lun->pumping;
+
+	/* Nothing is let through the gate, so that only what is at hand leaves the list. */
+	lun->pumping = true;
+	list_for_each (it, &lun->commands) {
+		struct scsi_command *cmd = list_entry(it, struct scsi_command, link);
+
+		if (cmd->nexus != nexus || (tag && cmd->tag != *tag))
+			continue;
+		/* The first reason stands. */
+		if (cmd->abort == SCSI_COMPLETE)
+			cmd->abort = why;
+		if (!cmd->running)
+			scsi_lun_finish(cmd);
+	}
+	lun->pumping = pumping;
+	pump(lun);
+}
+
+bool scsi_lun_alone(const struct scsi_command *cmd)
+{
+	return cmd->lun->exclusive;
+}
+
+void scsi_lun_again_alone(struct scsi_command *cmd)
+{
+	struct scsi_lun *lun = cmd->lun;
+
+	cmd->ordered = true;
+	cmd->running = false;
+	lun->running--;
+	/* In front: it was its turn. */
+	list_add_tail(lun->waiting.next, &cmd->wait);
+	pump(lun);
+}
+
+void *scsi_lun_bounce(struct scsi_lun *lun)
+{
+	assert(lun->exclusive);
+	if (!lun->bounce)
+		lun->bounce = aligned_alloc(GUEST_PAGE_SIZE, SCSI_BOUNCE_SIZE);
+	return lun->bounce;
+}
+
+void scsi_lun_reset(struct scsi_lun *lun, enum scsi_attention why)
+{
+	lun->descriptor_sense = false;
+	/* Persistent means: a reset does not end them, the loss of power does. */
+	if (why == SCSI_ATTENTION_POWER_ON) {
+		lun->reservations = (struct scsi_reservations){0};
+		memset(lun->attentions, 0, sizeof(lun->attentions));
+	}
+	if (scsi_lun_class(lun)->reset)
+		scsi_lun_class(lun)->reset(lun);
+	scsi_lun_attention(lun, why);
+}
+
+/* ---- commands that all units know ---- */
+
+void scsi_test_unit_ready(struct scsi_lun *lun, struct scsi_command *cmd)
+{
+	const struct scsi_sense sense = scsi_lun_class(lun)->ready(lun);
+
+	if (sense.key)
+		scsi_fail(cmd, sense);
+	else
+		scsi_good(cmd);
+}
+
+void scsi_request_sense(struct scsi_lun *lun, struct scsi_command *cmd)
+{
+	uint8_t data[SCSI_SENSE_SIZE];
+	struct scsi_sense sense = take_attention(lun, cmd->nexus);
+	unsigned len;
+
+	if (!sense.key)
+		sense = scsi_lun_class(lun)->ready(lun);
+	len = scsi_sense_build(data, cmd->cdb[1] & 1, sense, NULL);
+	scsi_reply(cmd, data, len, cmd->cdb[4]);
+}
+
+void scsi_lun_report_luns(struct scsi_lun *lun, struct scsi_command *cmd)
+{
+	lun->attentions[cmd->nexus] &= ~(1u << SCSI_ATTENTION_LUNS);
+	scsi_report_luns(lun->bus, (unsigned)lun->target, cmd);
+}
