@@ -97,7 +97,7 @@ struct scsi_lun {
 	uint64_t wwn;
 	bool removable;
 
-	struct scsi_bus *bus; /* NULL: not attached */
+	struct scsi_bus *bus; /* NULL: no controller */
 	struct list commands; /* all that have not ended, oldest first */
 	struct list waiting;  /* at the gate, oldest first */
 	unsigned running;
@@ -134,7 +134,7 @@ static inline struct scsi_lun *scsi_lun(struct device *dev)
 	{.name = "serial", .type = OPTION_STRING, .offset = offsetof(struct scsi_lun, serial),     \
 	 .help = "unit serial number (at most 36 characters)"},                                    \
 	{.name = "wwn", .type = OPTION_UINT, .offset = offsetof(struct scsi_lun, wwn),             \
-	 .fallback = "0", .help = "world wide name, a 64-bit NAA number (default: none)"},         \
+	 .fallback = "0", .help = "world wide name, a 64-bit NAA number; 0: none"},         \
 	{.name = "vendor", .type = OPTION_STRING, .offset = offsetof(struct scsi_lun, vendor),     \
 	 .fallback = "VMM", .help = "vendor (at most 8 characters)"}
 /* clang-format on */

@@ -60,6 +60,7 @@ int scsi_lun_init(struct scsi_lun *lun, struct vmm_error *err)
 	lun->attentions[0] = 1u << SCSI_ATTENTION_POWER_ON;
 	for (unsigned i = 1; i < SCSI_PR_NEXUSES; i++)
 		lun->attentions[i] = lun->attentions[0];
+	lun->dev.loop = lun->bus->dev->loop;
 	device_set_parent(&lun->dev, lun->bus->dev);
 	return 0;
 }

@@ -23,6 +23,11 @@
 
 /* What the largest device needs: a serial controller of 512 ports has two for each and two more. */
 #define VIRTIO_MAX_QUEUES 1026
+/*
+ * For transports: the hypervisor has room for 1,000 doorbells, which all devices share. Those
+ * beyond arrive as register writes.
+ */
+#define VIRTIO_MAX_DOORBELLS 256u
 
 #ifndef VIRTIO_F_NOTIFICATION_DATA /* newer than the headers of some systems */
 #define VIRTIO_F_NOTIFICATION_DATA 38
@@ -63,10 +68,11 @@ struct virtio_class {
 	 */
 	void (*drain)(struct virtio_device *vd);
 	/*
-	 * Optional, for classes that hold chains for as long as nothing happens (event queues,
-	 * receive buffers taken in advance): push the chains of queue `index` that no backend
-	 * holds; the driver wants that queue reset (2.6.1). None is popped until it is enabled
-	 * anew. The others come back when their work is done, as always. Home loop, lock held.
+	 * Optional: the driver wants queue `index` reset (2.6.1), whether anything is in flight or
+	 * not. For classes that hold chains for as long as nothing happens (event queues, receive
+	 * buffers taken in advance): push those that no backend holds. The others come back when
+	 * their work is done, as always; none is popped until the queue is enabled anew. For
+	 * classes whose backend has the rings itself: take them back. Home loop, lock held.
 	 */
 	void (*drain_queue)(struct virtio_device *vd, unsigned index);
 	/* Optional: the class's own state back to what it was after realize. Drained, lock held. */
@@ -169,7 +175,7 @@ extern const char *const virtio_transport_names[];
 	 .offset = offsetof(owner, field.options.transport), .fallback = "pci",                     \
 	 .values = virtio_transport_names, .help = "how the guest reaches the device"},            \
 	{.name = "packed", .type = OPTION_BOOL, .offset = offsetof(owner, field.options.packed),    \
-	 .fallback = "on", .help = "offer packed virtqueues"},                                     \
+	 .fallback = "off", .help = "offer packed virtqueues"},                                    \
 	{.name = "notification-data", .type = OPTION_BOOL,                                         \
 	 .offset = offsetof(owner, field.options.notification_data), .fallback = "off",            \
 	 .help = "offer doorbells that say how far the driver has come"}
@@ -178,6 +184,7 @@ extern const char *const virtio_transport_names[];
 /*
  * For a class's realize: make `count` queues of at most max_size entries, offer `features` (device
  * bits; the core adds its own of section 6). Undone by virtio_fini.
+ * A backend that cannot do one of those: take it away from vd->features before realize ends.
  */
 int virtio_init(struct virtio_device *vd, unsigned count, uint16_t max_size, uint64_t features,
 		struct vmm_error *err) MUST_CHECK;

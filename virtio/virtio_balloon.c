@@ -141,6 +141,14 @@ static void kick(struct virtio_device *vd, unsigned queue)
 		virtio_process_while(vd, queue, may_pop, handle);
 }
 
+static void drain_queue(struct virtio_device *vd, unsigned queue)
+{
+	struct virtio_balloon *b = virtio_balloon(vd);
+
+	if (b->stats.held && b->stats.queue == queue)
+		balloon_stats_ask(b);
+}
+
 static void drain(struct virtio_device *vd)
 {
 	struct virtio_balloon *b = virtio_balloon(vd);
@@ -439,6 +447,7 @@ static const struct option_desc options[] = {
 	 .fallback = "0",
 	 .max = UINT32_MAX,
 	 .help = "seconds between two requests for statistics; 0: only when asked"},
+	VIRTIO_OPTIONS(struct virtio_balloon, vd),
 	OPTION_END,
 };
 
@@ -463,6 +472,7 @@ const struct virtio_class virtio_balloon_class = {
 	.activate = activate,
 	.kick = kick,
 	.drain = drain,
+	.drain_queue = drain_queue,
 	.reset = reset,
 	.save = save,
 	.load = load,

@@ -295,7 +295,7 @@ static void region_mapped(struct bus_region *region, uint64_t address)
 	struct doorbell_sink *sink = vm->vd->dev.env->doorbells;
 
 	/* One that cannot be attached arrives as a register write; so does one with data. */
-	for (unsigned i = 0; sink && i < vm->vd->queue_count; i++) {
+	for (unsigned i = 0; sink && i < MIN(vm->vd->queue_count, VIRTIO_MAX_DOORBELLS); i++) {
 		struct doorbell doorbell = doorbell_of(vm, address, i);
 
 		vm->attached[i] = sink->attach(sink, &doorbell) == 0;

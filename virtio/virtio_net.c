@@ -459,6 +459,7 @@ static const struct option_desc options[] = {
 	SWITCH("guest-csum", guest_csum, "offer packets with partial checksums to the guest"),
 	SWITCH("guest-tso", guest_tso, "offer large TCP packets to the guest"),
 	SWITCH("guest-uso", guest_uso, "offer large UDP packets to the guest"),
+	VIRTIO_OPTIONS(struct virtio_net, vd),
 	OPTION_END,
 };
 

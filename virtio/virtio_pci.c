@@ -28,12 +28,10 @@
 #define NOTIFY_STRIDE 4u /* notify_off_multiplier */
 
 /*
- * Bounds on what one device takes of what all share: the hypervisor has room for 1,000 doorbells
- * and 4,096 message routes. Doorbells beyond arrive as register writes; a driver that finds fewer
- * vectors than queues lets queues share them.
+ * A bound on what one device takes of the 4,096 message routes that all share. A driver that finds
+ * fewer vectors than queues lets queues share them.
  */
-#define MAX_DOORBELLS 256u
-#define MAX_VECTORS   257u
+#define MAX_VECTORS 257u
 
 #define ISR_QUEUE 1u
 #define CFG_DATA  offsetof(struct virtio_pci_cfg_cap, pci_cfg_data)
@@ -158,7 +156,7 @@ static void bar_mapped(struct bus_region *region, uint64_t address)
 	struct doorbell_sink *sink = vp->vd->dev.env->doorbells;
 
 	/* One that cannot be attached arrives as a register write. */
-	for (unsigned i = 0; sink && i < MIN(vp->vd->queue_count, MAX_DOORBELLS); i++) {
+	for (unsigned i = 0; sink && i < MIN(vp->vd->queue_count, VIRTIO_MAX_DOORBELLS); i++) {
 		struct doorbell doorbell = doorbell_of(vp, address, i);
 
 		vp->attached[i] = sink->attach(sink, &doorbell) == 0;

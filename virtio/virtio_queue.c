@@ -275,7 +275,7 @@ static void ask_to_drain(struct virtio_queue *q)
 	if (q->drain_asked)
 		return;
 	q->drain_asked = true;
-	if (virtq_in_flight(q->vq) && cls->drain_queue)
+	if (cls->drain_queue)
 		cls->drain_queue(q->vd, q->index);
 }
 

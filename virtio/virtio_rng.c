@@ -246,6 +246,7 @@ static const struct option_desc options[] = {
 	 .min = 1,
 	 .max = TOKEN_BUCKET_MAX_PERIOD_NS / NS_PER_MS,
 	 .help = "milliseconds in which max-bytes may be taken"},
+	VIRTIO_OPTIONS(struct virtio_rng, vd),
 	OPTION_END,
 };
 

@@ -277,6 +277,7 @@ static const struct option_desc options[] = {
 	 .min = MIN_QUEUE_SIZE,
 	 .max = VIRTQ_MAX_SIZE,
 	 .help = "entries of each queue, a power of two"},
+	VIRTIO_OPTIONS(struct virtio_scsi, vd),
 	OPTION_END,
 };
 

@@ -29,9 +29,9 @@
 struct virtio_throttle {
 	struct virtio_device *vd; /* NULL: not initialised */
 	struct rate_limit limit;
-	struct loop_timer timer;                  /* armed while the limit is reached */
-	uint64_t waiting[VIRTIO_MAX_QUEUES / 64]; /* queues that were told to wait */
-	unsigned turn;                            /* the queue that is kicked first */
+	struct loop_timer timer;                         /* armed while the limit is reached */
+	uint64_t waiting[(VIRTIO_MAX_QUEUES + 63) / 64]; /* queues that were told to wait */
+	unsigned turn;                                   /* the queue that is kicked first */
 };
 
 /* For realize. Returns 0 or -EINVAL (see rate_limit_set). */

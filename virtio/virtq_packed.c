@@ -196,19 +196,25 @@ static int packed_pop(struct virtq *vq, struct virtq_chain **chain)
 	return 1;
 }
 
+/* The chain is not in flight any more; its slot and id are free. */
+static void let_go(struct virtq *vq, const struct virtq_slot *slot)
+{
+	struct virtq_packed_ring *p = &vq->packed;
+	uint16_t id = slot->chain.head, index = slot->chain.slot;
+
+	p->ids[id / 64] &= ~(UINT64_C(1) << (id % 64));
+	vq->slots[index].next_free = p->free_slot;
+	p->free_slot = index;
+}
+
 static void packed_unpop(struct virtq *vq, const struct virtq_slot *slot)
 {
 	struct virtq_packed_ring *p = &vq->packed;
-	uint16_t id, index;
 
 	/* How far the driver has come is never remembered here: its flags say it each time. */
 	if (!slot)
 		return;
-	id = slot->chain.head;
-	index = slot->chain.slot;
-	p->ids[id / 64] &= ~(UINT64_C(1) << (id % 64));
-	vq->slots[index].next_free = p->free_slot;
-	p->free_slot = index;
+	let_go(vq, slot);
 	p->held_descs = (uint16_t)(p->held_descs - slot->ring_descs);
 	go_back(vq, &p->avail, slot->ring_descs);
 }
@@ -219,12 +225,11 @@ static void packed_push(struct virtq *vq, const struct virtq_slot *slot, uint32_
 {
 	struct virtq_packed_ring *p = &vq->packed;
 	struct vring_packed_desc *d = &p->desc[p->used.offset];
-	uint16_t id = slot->chain.head, index = slot->chain.slot;
 	/* 2.8.1: used: both equal the counter. 2.8.4: WRITE: there is something at all. */
 	uint16_t flags = (uint16_t)((p->used.wrap ? DESC_AVAIL | DESC_USED : 0) |
 				    (written ? VRING_DESC_F_WRITE : 0u));
 
-	d->id = id;
+	d->id = slot->chain.head;
 	d->len = written;
 	/* The driver looks at one after the other: without the first it sees none of a batch. */
 	if (!p->batch_descs) {
@@ -235,9 +240,7 @@ static void packed_push(struct virtq *vq, const struct virtq_slot *slot, uint32_
 	}
 	p->batch_descs = (uint16_t)(p->batch_descs + slot->ring_descs);
 	go_on(vq, &p->used, slot->ring_descs);
-	p->ids[id / 64] &= ~(UINT64_C(1) << (id % 64));
-	vq->slots[index].next_free = p->free_slot;
-	p->free_slot = index;
+	let_go(vq, slot);
 }
 
 /* 2.8.14: whether the place that the driver names is one of `n` from `from` on. */

@@ -473,7 +473,7 @@ static void misuse_packed(struct driver_ring *ring, unsigned kind)
 			driver_packed_desc(ring, SUBJECT_HEAP.v, 16, VRING_DESC_F_NEXT, 0);
 		break;
 	case 3: /* not RAM */
-		driver_packed_desc(ring, RAM_SIZE, 1, 0, 0);
+		driver_packed_desc(ring, SUBJECT_RAM, 1, 0, 0);
 		break;
 	case 4: /* nothing to read, nothing to write */
 		driver_packed_desc(ring, SUBJECT_HEAP.v, 0, 0, 0);

@@ -85,13 +85,14 @@ static void create_env(void)
 
 static void create_device(void)
 {
-	char options[96];
+	char options[112];
 
 	image = memfd_create("fuzz", MFD_CLOEXEC);
 	assert(image >= 0);
 	must(ftruncate(image, (off_t)IMAGE));
 	snprintf(options, sizeof(options),
-		 "path=/proc/self/fd/%d,engine=threads,queues=2,queue-size=%u", image, QUEUE_SIZE);
+		 "packed=on,path=/proc/self/fd/%d,engine=threads,queues=2,queue-size=%u", image,
+		 QUEUE_SIZE);
 	must(device_create(&dev, &virtio_blk_class.device, NULL, options, &env, NULL));
 	must(virtio_pci_create(&vp, virtio_device(dev), -1, NULL));
 }

@@ -93,14 +93,14 @@ for transport in pci mmio; do
 	for ring in split packed; do
 		for test in blk rings; do
 			guest "$test" "ring=$ring transport=$transport" \
-				--device "virtio-blk,path=$disk,queues=2,transport=$transport" </dev/null
+				--device "virtio-blk,path=$disk,queues=2,transport=$transport,packed=on" </dev/null
 			passes "$test: $ring rings, $transport" 0
 		done
 	done
 done
 
 guest rings 'ring=packed transport=mmio' \
-	--device "virtio-blk,path=$disk,queues=2,transport=mmio,notification-data=on" </dev/null
+	--device "virtio-blk,path=$disk,queues=2,transport=mmio,packed=on,notification-data=on" </dev/null
 passes 'rings: doorbells that could carry data' 0
 
 fresh_disk

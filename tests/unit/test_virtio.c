@@ -42,7 +42,7 @@ Test(virtio, features_of_the_transport_are_as_the_options_say)
 
 	cr_assert_eq(virtio_offered(vd), all);
 	fake_env_remove(dev);
-	dev = fake_env_device(&fake, &toy_class.device, "packed=off,notification-data=on");
+	dev = fake_env_device(&fake, &toy_class.device, "notification-data=on");
 	vd = virtio_device(dev);
 	toy = toy_of(dev);
 	cr_assert_eq(virtio_offered(vd), (all & ~(UINT64_C(1) << VIRTIO_F_RING_PACKED)) |

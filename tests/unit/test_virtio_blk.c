@@ -19,12 +19,19 @@ static void setup(void)
 	blk_init(&f, NULL);
 }
 
+static void setup_packed(void)
+{
+	setup();
+	blk_packed(&f);
+}
+
 static void teardown(void)
 {
 	blk_fini(&f);
 }
 
 TestSuite(virtio_blk, .init = setup, .fini = teardown, .timeout = 30);
+TestSuite(virtio_blk_packed, .init = setup_packed, .fini = teardown, .timeout = 30);
 
 static void start(void)
 {
@@ -139,14 +146,14 @@ static void write_and_read_back(void)
 	cr_assert_eq(written, 1u);
 }
 
-Test(virtio_blk, data_comes_back_from_the_image)
+TEST_BOTH(virtio_blk, data_comes_back_from_the_image)
 {
 	blk_again(&f, "engine=threads");
 	start();
 	write_and_read_back();
 }
 
-Test(virtio_blk, data_comes_back_from_the_image_with_io_uring)
+TEST_BOTH(virtio_blk, data_comes_back_from_the_image_with_io_uring)
 {
 	struct vmm_error err = {0};
 	struct device *dev = NULL;
@@ -165,7 +172,7 @@ Test(virtio_blk, data_comes_back_from_the_image_with_io_uring)
 	write_and_read_back();
 }
 
-Test(virtio_blk, last_sector_is_reachable)
+TEST_BOTH(virtio_blk, last_sector_is_reachable)
 {
 	gpa_t data = blk_pattern(&f, 512, 9);
 
@@ -175,7 +182,7 @@ Test(virtio_blk, last_sector_is_reachable)
 	expect_image(BLK_DISK_SIZE - 512, 512, 9);
 }
 
-Test(virtio_blk, requests_on_several_queues_run_together)
+TEST_BOTH(virtio_blk, requests_on_several_queues_run_together)
 {
 	gpa_t status[4], data[4];
 
@@ -211,7 +218,7 @@ static void expect_layout(const struct driver_buffer *b, unsigned n, gpa_t statu
 	cr_assert_eq(blk_status(&f, status), VIRTIO_BLK_S_OK);
 }
 
-Test(virtio_blk, header_may_be_cut_and_joined_with_data)
+TEST_BOTH(virtio_blk, header_may_be_cut_and_joined_with_data)
 {
 	struct virtio_blk_outhdr header = {.type = VIRTIO_BLK_T_OUT, .sector = 16};
 	gpa_t head, data, status;
@@ -235,7 +242,7 @@ Test(virtio_blk, header_may_be_cut_and_joined_with_data)
 	expect_image(32 * 512, 1024, 5);
 }
 
-Test(virtio_blk, status_may_be_joined_with_data)
+TEST_BOTH(virtio_blk, status_may_be_joined_with_data)
 {
 	const struct virtio_blk_outhdr header = {.type = VIRTIO_BLK_T_IN, .sector = 16};
 	gpa_t head, in;
@@ -250,7 +257,7 @@ Test(virtio_blk, status_may_be_joined_with_data)
 	expect_guest(in, 1024, 6);
 }
 
-Test(virtio_blk, as_many_segments_as_promised_are_taken)
+TEST_BOTH(virtio_blk, as_many_segments_as_promised_are_taken)
 {
 	const struct virtio_blk_outhdr header = {.type = VIRTIO_BLK_T_OUT};
 	uint32_t n = config().seg_max;
@@ -273,7 +280,7 @@ Test(virtio_blk, as_many_segments_as_promised_are_taken)
 
 /* ---- serial number ---- */
 
-Test(virtio_blk, serial_is_what_the_option_says)
+TEST_BOTH(virtio_blk, serial_is_what_the_option_says)
 {
 	char id[21] = {0};
 	gpa_t at;
@@ -295,7 +302,7 @@ Test(virtio_blk, serial_is_what_the_option_says)
 	cr_assert_str_eq(id, "12345678901234567890");
 }
 
-Test(virtio_blk, serial_never_leaves_the_buffer)
+TEST_BOTH(virtio_blk, serial_never_leaves_the_buffer)
 {
 	char id[16] = {0};
 	uint32_t written;
@@ -326,7 +333,7 @@ static uint8_t do_ranges(uint32_t type, const struct virtio_blk_discard_write_ze
 	return blk_do(&f, type, 0, at, len, NULL);
 }
 
-Test(virtio_blk, zeroes_read_back_as_zeroes_with_and_without_unmap)
+TEST_BOTH(virtio_blk, zeroes_read_back_as_zeroes_with_and_without_unmap)
 {
 	start();
 	for (uint32_t flags = 0; flags < 2; flags++) {
@@ -345,7 +352,7 @@ Test(virtio_blk, zeroes_read_back_as_zeroes_with_and_without_unmap)
 	}
 }
 
-Test(virtio_blk, discarded_blocks_are_freed)
+TEST_BOTH(virtio_blk, discarded_blocks_are_freed)
 {
 	const struct virtio_blk_discard_write_zeroes range = {0, BLK_SECTORS, 0};
 
@@ -360,7 +367,7 @@ Test(virtio_blk, discarded_blocks_are_freed)
 	cr_assert(image_is_zero(0, 65536));
 }
 
-Test(virtio_blk, discard_that_was_not_negotiated_is_unsupported)
+TEST_BOTH(virtio_blk, discard_that_was_not_negotiated_is_unsupported)
 {
 	const struct virtio_blk_discard_write_zeroes range = {0, 8, 0};
 
@@ -369,7 +376,7 @@ Test(virtio_blk, discard_that_was_not_negotiated_is_unsupported)
 	cr_assert_eq(do_ranges(VIRTIO_BLK_T_WRITE_ZEROES, &range, 1), VIRTIO_BLK_S_UNSUPP);
 }
 
-Test(virtio_blk, discard_with_the_unmap_flag_is_unsupported)
+TEST_BOTH(virtio_blk, discard_with_the_unmap_flag_is_unsupported)
 {
 	const struct virtio_blk_discard_write_zeroes unmap = {0, 8, 1}, unknown = {0, 8, 2};
 
@@ -382,7 +389,7 @@ Test(virtio_blk, discard_with_the_unmap_flag_is_unsupported)
 	cr_assert_eq(do_ranges(VIRTIO_BLK_T_WRITE_ZEROES, &unknown, 1), VIRTIO_BLK_S_UNSUPP);
 }
 
-Test(virtio_blk, ranges_beyond_the_limits_change_nothing)
+TEST_BOTH(virtio_blk, ranges_beyond_the_limits_change_nothing)
 {
 	struct virtio_blk_discard_write_zeroes many[VIRTIO_BLK_MAX_RANGES + 1] = {{0, 1, 0}};
 	const struct virtio_blk_discard_write_zeroes bad[] = {

@@ -19,12 +19,19 @@ static void setup(void)
 	blk_tap(&f);
 }
 
+static void setup_packed(void)
+{
+	setup();
+	blk_packed(&f);
+}
+
 static void teardown(void)
 {
 	blk_fini(&f);
 }
 
 TestSuite(virtio_blk_hostile, .init = setup, .fini = teardown, .timeout = 30);
+TestSuite(virtio_blk_hostile_packed, .init = setup_packed, .fini = teardown, .timeout = 30);
 
 static void start(uint64_t features)
 {
@@ -54,13 +61,13 @@ static void write_expecting(const char *log)
 
 /* ---- durability: W is a write to the file, S a sync of it ---- */
 
-Test(virtio_blk_hostile, write_is_durable_when_neither_flush_nor_config_wce_was_taken)
+TEST_BOTH(virtio_blk_hostile, write_is_durable_when_neither_flush_nor_config_wce_was_taken)
 {
 	start(0);
 	write_expecting("WS");
 }
 
-Test(virtio_blk_hostile, write_waits_for_flush_when_flush_was_taken)
+TEST_BOTH(virtio_blk_hostile, write_waits_for_flush_when_flush_was_taken)
 {
 	start(BLK_FEATURE(FLUSH));
 	write_expecting("W");
@@ -68,7 +75,7 @@ Test(virtio_blk_hostile, write_waits_for_flush_when_flush_was_taken)
 	blk_expect_log(&f, "S");
 }
 
-Test(virtio_blk_hostile, config_wce_without_flush_reads_0_and_stays)
+TEST_BOTH(virtio_blk_hostile, config_wce_without_flush_reads_0_and_stays)
 {
 	start(BLK_FEATURE(CONFIG_WCE));
 	cr_assert_eq(get_writeback(), 0);
@@ -77,7 +84,7 @@ Test(virtio_blk_hostile, config_wce_without_flush_reads_0_and_stays)
 	write_expecting("WS");
 }
 
-Test(virtio_blk_hostile, driver_chooses_between_writeback_and_writethrough)
+TEST_BOTH(virtio_blk_hostile, driver_chooses_between_writeback_and_writethrough)
 {
 	start(BLK_LINUX);
 	cr_assert_eq(get_writeback(), 1);
@@ -89,7 +96,7 @@ Test(virtio_blk_hostile, driver_chooses_between_writeback_and_writethrough)
 	write_expecting("W");
 }
 
-Test(virtio_blk_hostile, writeback_is_back_after_a_reset)
+TEST_BOTH(virtio_blk_hostile, writeback_is_back_after_a_reset)
 {
 	start(BLK_LINUX);
 	set_writeback(0);
@@ -97,14 +104,14 @@ Test(virtio_blk_hostile, writeback_is_back_after_a_reset)
 	cr_assert_eq(get_writeback(), 1);
 }
 
-Test(virtio_blk_hostile, writeback_without_config_wce_is_not_the_drivers)
+TEST_BOTH(virtio_blk_hostile, writeback_without_config_wce_is_not_the_drivers)
 {
 	start(BLK_FEATURE(FLUSH));
 	set_writeback(0);
 	write_expecting("W");
 }
 
-Test(virtio_blk_hostile, zeroes_are_durable_where_writes_are)
+TEST_BOTH(virtio_blk_hostile, zeroes_are_durable_where_writes_are)
 {
 	const struct virtio_blk_discard_write_zeroes range = {0, 8, 0};
 	gpa_t at;
@@ -117,7 +124,7 @@ Test(virtio_blk_hostile, zeroes_are_durable_where_writes_are)
 	cr_assert_eq(f.tap->log[f.tap->count - 1], 'S', "%s", f.tap->log);
 }
 
-Test(virtio_blk_hostile, writethrough_option_starts_with_writeback_off)
+TEST_BOTH(virtio_blk_hostile, writethrough_option_starts_with_writeback_off)
 {
 	blk_again(&f, "cache=writethrough");
 	blk_tap(&f);
@@ -128,7 +135,7 @@ Test(virtio_blk_hostile, writethrough_option_starts_with_writeback_off)
 
 /* ---- requests that are wrong ---- */
 
-Test(virtio_blk_hostile, request_beyond_the_end_fails)
+TEST_BOTH(virtio_blk_hostile, request_beyond_the_end_fails)
 {
 	static const struct {
 		uint64_t sector;
@@ -151,7 +158,7 @@ Test(virtio_blk_hostile, request_beyond_the_end_fails)
 	blk_expect_log(&f, "");
 }
 
-Test(virtio_blk_hostile, data_that_is_not_in_sectors_fails)
+TEST_BOTH(virtio_blk_hostile, data_that_is_not_in_sectors_fails)
 {
 	gpa_t data = gpa(32 * MIB);
 
@@ -163,7 +170,7 @@ Test(virtio_blk_hostile, data_that_is_not_in_sectors_fails)
 	blk_expect_log(&f, "");
 }
 
-Test(virtio_blk_hostile, unknown_request_is_unsupported)
+TEST_BOTH(virtio_blk_hostile, unknown_request_is_unsupported)
 {
 	static const uint32_t types[] = {2,  3,   5,           VIRTIO_BLK_T_SECURE_ERASE,
 					 99, ~0u, 0x80000001u, VIRTIO_BLK_T_SCSI_CMD};
@@ -174,7 +181,7 @@ Test(virtio_blk_hostile, unknown_request_is_unsupported)
 			     VIRTIO_BLK_S_UNSUPP);
 }
 
-Test(virtio_blk_hostile, readonly_disk_is_never_written)
+TEST_BOTH(virtio_blk_hostile, readonly_disk_is_never_written)
 {
 	const struct virtio_blk_discard_write_zeroes range = {0, 8, 0};
 	gpa_t at;
@@ -191,7 +198,7 @@ Test(virtio_blk_hostile, readonly_disk_is_never_written)
 	blk_expect_log(&f, "R");
 }
 
-Test(virtio_blk_hostile, request_without_room_for_a_status_breaks_the_device)
+TEST_BOTH(virtio_blk_hostile, request_without_room_for_a_status_breaks_the_device)
 {
 	const struct driver_buffer b = {gpa(32 * MIB), 16 + 512, false};
 
@@ -204,7 +211,7 @@ Test(virtio_blk_hostile, request_without_room_for_a_status_breaks_the_device)
 	write_expecting("W");
 }
 
-Test(virtio_blk_hostile, request_with_half_a_header_breaks_the_device)
+TEST_BOTH(virtio_blk_hostile, request_with_half_a_header_breaks_the_device)
 {
 	const struct driver_buffer b[] = {{gpa(32 * MIB), 15, false}, {gpa(33 * MIB), 513, true}};
 
@@ -215,7 +222,7 @@ Test(virtio_blk_hostile, request_with_half_a_header_breaks_the_device)
 	blk_expect_log(&f, "");
 }
 
-Test(virtio_blk_hostile, chain_that_breaks_the_queue_does_not_stop_what_is_in_flight)
+TEST_BOTH(virtio_blk_hostile, chain_that_breaks_the_queue_does_not_stop_what_is_in_flight)
 {
 	gpa_t status;
 
@@ -224,7 +231,7 @@ Test(virtio_blk_hostile, chain_that_breaks_the_queue_does_not_stop_what_is_in_fl
 	status = blk_add(&f, 0, VIRTIO_BLK_T_OUT, 0, blk_pattern(&f, 512, 1), 512);
 	virtio_driver_kick(&f.driver, 0);
 	fake_env_settle(&f.fake);
-	driver_ring_set_avail(&f.driver.rings[0], 9999);
+	driver_ring_break(&f.driver.rings[0]);
 	virtio_driver_kick(&f.driver, 0);
 	cr_assert(virtio_driver_broken(&f.driver));
 	cr_assert_eq(blk_status(&f, status), 0xff);
@@ -235,7 +242,7 @@ Test(virtio_blk_hostile, chain_that_breaks_the_queue_does_not_stop_what_is_in_fl
 
 /* ---- requests are immutable (double fetch; CVE-2023-5088) ---- */
 
-Test(virtio_blk_hostile, header_changed_after_submission_has_no_effect)
+TEST_BOTH(virtio_blk_hostile, header_changed_after_submission_has_no_effect)
 {
 	struct virtio_blk_outhdr header = {.type = VIRTIO_BLK_T_OUT, .sector = 0};
 	uint8_t bytes[512];
@@ -257,7 +264,7 @@ Test(virtio_blk_hostile, header_changed_after_submission_has_no_effect)
 	cr_assert(blk_is_pattern(bytes, 512, 1));
 }
 
-Test(virtio_blk_hostile, reset_waits_for_the_image)
+TEST_BOTH(virtio_blk_hostile, reset_waits_for_the_image)
 {
 	gpa_t status;
 
@@ -282,7 +289,7 @@ Test(virtio_blk_hostile, reset_waits_for_the_image)
 	write_expecting("W");
 }
 
-Test(virtio_blk_hostile, machine_quiesces_while_the_driver_resets)
+TEST_BOTH(virtio_blk_hostile, machine_quiesces_while_the_driver_resets)
 {
 	start(BLK_LINUX);
 	f.tap->hold = true;
@@ -298,7 +305,7 @@ Test(virtio_blk_hostile, machine_quiesces_while_the_driver_resets)
 	cr_assert_eq(virtio_read_status(&f.blk->vd), 0);
 }
 
-Test(virtio_blk_hostile, nothing_is_written_after_the_chain_is_pushed)
+TEST_BOTH(virtio_blk_hostile, nothing_is_written_after_the_chain_is_pushed)
 {
 	gpa_t data, status;
 	uint8_t bytes[512];
@@ -321,7 +328,7 @@ Test(virtio_blk_hostile, nothing_is_written_after_the_chain_is_pushed)
 
 /* ---- failures of the image ---- */
 
-Test(virtio_blk_hostile, failing_image_gives_ioerr_and_works_again_after)
+TEST_BOTH(virtio_blk_hostile, failing_image_gives_ioerr_and_works_again_after)
 {
 	gpa_t data;
 	uint32_t written;
@@ -338,7 +345,7 @@ Test(virtio_blk_hostile, failing_image_gives_ioerr_and_works_again_after)
 	write_expecting("W");
 }
 
-Test(virtio_blk_hostile, failing_flush_is_not_reported_as_done)
+TEST_BOTH(virtio_blk_hostile, failing_flush_is_not_reported_as_done)
 {
 	start(BLK_LINUX);
 	write_expecting("W");
@@ -350,7 +357,7 @@ Test(virtio_blk_hostile, failing_flush_is_not_reported_as_done)
 
 /* ---- saved state ---- */
 
-Test(virtio_blk_hostile, state_of_a_disk_of_another_size_is_refused)
+TEST_BOTH(virtio_blk_hostile, state_of_a_disk_of_another_size_is_refused)
 {
 	void *data;
 	size_t len;

@@ -173,7 +173,7 @@ TEST_BOTH(virtio_life, queues_go_on_in_a_loaded_device)
 	len = fake_env_save(dev, &data);
 	fake_env_remove(dev);
 
-	dev = fake_env_device(&fake, &toy_class.device, NULL);
+	dev = fake_env_device(&fake, &toy_class.device, "packed=on");
 	driver.vd = vd = virtio_device(dev);
 	toy = toy_of(dev);
 	vd->transport = &driver.transport;

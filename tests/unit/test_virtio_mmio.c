@@ -45,7 +45,7 @@ static void destroy(void)
 static void setup(void)
 {
 	fake_env_init(&fake, 16 * MIB);
-	create(NULL);
+	create("packed=on");
 }
 
 static void setup_packed(void)
@@ -236,7 +236,7 @@ Test(virtio_mmio, doorbells_of_the_queues_differ_by_their_value)
 	cr_assert_not(fake_doorbell_write(&fake, at, 2, 0));
 	destroy();
 	cr_assert_eq(fake.doorbells.count, 0u);
-	create(NULL);
+	create("packed=on");
 }
 
 TEST_BOTH(virtio_mmio, doorbells_that_cannot_be_attached_are_register_writes)
@@ -245,7 +245,7 @@ TEST_BOTH(virtio_mmio, doorbells_that_cannot_be_attached_are_register_writes)
 
 	destroy();
 	fake.doorbells.attach_error = -ENOSPC;
-	create(NULL);
+	create("packed=on");
 	driver.always = always;
 	cr_assert_eq(fake.doorbells.count, 0u);
 	virtio_driver_start(&driver, 0, TOY_QUEUES);
@@ -259,7 +259,7 @@ Test(virtio_mmio, doorbell_with_data_rings_the_queue_in_its_low_half)
 	const uint32_t value = 1 | 7u << 16;
 
 	destroy();
-	create("notification-data=on");
+	create("packed=on,notification-data=on");
 	virtio_driver_start(&driver, UINT64_C(1) << VIRTIO_F_NOTIFICATION_DATA, TOY_QUEUES);
 	toy->kicks = 0;
 	cr_assert_not(fake_doorbell_write(&fake, WINDOW + VIRTIO_MMIO_QUEUE_NOTIFY, 4, value));
@@ -376,7 +376,7 @@ Test(virtio_mmio, configuration_space_has_any_width_and_an_end)
 
 Test(virtio_mmio, registers_that_are_taken_are_an_error_with_a_sentence)
 {
-	struct device *other = fake_env_device(&fake, &toy_class.device, NULL);
+	struct device *other = fake_env_device(&fake, &toy_class.device, "packed=on");
 	struct vmm_error err = {0};
 	struct virtio_mmio *second;
 
@@ -430,7 +430,7 @@ TEST_BOTH(virtio_mmio, saved_transport_goes_on_in_another_instance)
 	next = driver.next;
 	destroy();
 	cr_assert_not(line_is_high());
-	create(NULL);
+	create("packed=on");
 	driver.rings[0] = ring;
 	driver.next = next;
 	cr_assert_eq(load(data, len), 0);

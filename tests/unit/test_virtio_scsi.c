@@ -351,6 +351,10 @@ Test(virtio_scsi, well_known_unit_reports_itself)
 	cr_assert_eq(get_be32(data), 8u);
 	cr_assert_eq(get_be16(data + 8), 0xc101);
 	cr_assert_eq(a.resid, 64u - 16u);
+	scsi_assert_good(scsi_do(&f, &(struct scsi_ask){.address = address}));
+	scsi_assert_sense(
+		scsi_do(&f, &(struct scsi_ask){.cdb = {SCSI_READ_10}, .address = address}),
+		SENSE_INVALID_OPCODE);
 }
 
 Test(virtio_scsi, taken_address_is_refused_with_both_names)

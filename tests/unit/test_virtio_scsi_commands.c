@@ -100,6 +100,28 @@ Test(virtio_scsi_commands, unmap_with_one_bad_range_changes_nothing)
 	scsi_expect_image(&f, 0, 4096, 1);
 }
 
+Test(virtio_scsi_commands, disk_that_ignores_discards_does_not_offer_them)
+{
+	const struct scsi_range range = {0, 8};
+	struct scsi_ask ask = {.cdb = {SCSI_SERVICE_ACTION_IN_16, SCSI_READ_CAPACITY_16}};
+	uint8_t data[32];
+
+	scsi_fini(&f);
+	scsi_init(&f, NULL, "discard=ignore");
+	scsi_start(&f, 1);
+	scsi_assert_sense(unmap(&range, 1), SENSE_INVALID_OPCODE);
+	put_be32(ask.cdb + 10, 32);
+	scsi_assert_good(scsi_get(&f, ask, data, 32));
+	cr_assert_eq(data[14], 0);
+	ask = (struct scsi_ask){.cdb = {SCSI_INQUIRY, 1, 0xb2, 0, 8}};
+	scsi_assert_good(scsi_get(&f, ask, data, 8));
+	cr_assert_eq(data[5], 0);
+	ask = scsi_rw16(SCSI_WRITE_SAME_16, 0, 1);
+	ask.cdb[1] = 8;
+	memset(data, 0, sizeof(data));
+	scsi_assert_sense(scsi_put(&f, ask, data, sizeof(data)), SENSE_INVALID_FIELD);
+}
+
 /* ---- WRITE SAME ---- */
 
 static struct scsi_answer write_same(uint8_t opcode, uint8_t flags, uint32_t lba, uint16_t count,
@@ -224,6 +246,35 @@ Test(virtio_scsi_commands, compare_and_write_writes_only_what_is_as_expected)
 	scsi_assert_good(compare_and_write(16, 0, 1, 3));
 	scsi_assert_sense(compare_and_write(SCSI_BLOCKS - 1, 2, 1, 2), SENSE_LBA_OUT_OF_RANGE);
 	scsi_assert_sense(compare_and_write(0, 129, 1, 2), SENSE_INVALID_FIELD);
+}
+
+/* 2.7.4.1: wherever the driver cuts the data, also where the two halves meet. */
+Test(virtio_scsi_commands, compare_and_write_takes_data_in_pieces)
+{
+	static const uint32_t cuts[] = {300, 1, 700, 23, 512, 512};
+	struct virtio_scsi_cmd_req head = {.lun = {1}};
+	uint8_t cdb[32] = {SCSI_COMPARE_AND_WRITE, [13] = 2};
+	struct driver_buffer b[ARRAY_SIZE(cuts) + 2];
+	gpa_t request = virtio_driver_alloc(&f.driver, SCSI_REQUEST_SIZE);
+	gpa_t response = virtio_driver_alloc(&f.driver, SCSI_RESPONSE_SIZE);
+	gpa_t expect = scsi_pattern(&f, 1024, 6), data = scsi_pattern(&f, 1024, 8);
+	unsigned n = 0;
+
+	cr_assert_eq(data.v, expect.v + 1024);
+	fill(0, 2, 6);
+	driver_write(f.driver.memory, request, &head, sizeof(head));
+	driver_write(f.driver.memory, gpa_add(request, sizeof(head)), cdb, sizeof(cdb));
+	b[n++] = (struct driver_buffer){request, SCSI_REQUEST_SIZE, false};
+	for (size_t i = 0; i < ARRAY_SIZE(cuts); i++) {
+		b[n++] = (struct driver_buffer){expect, cuts[i], false};
+		expect = gpa_add(expect, cuts[i]);
+	}
+	b[n++] = (struct driver_buffer){response, SCSI_RESPONSE_SIZE, true};
+	driver_ring_add(&f.driver.rings[VIRTIO_SCSI_REQUEST], b, n);
+	scsi_kick(&f, 0);
+	virtio_driver_wait(&f.driver, VIRTIO_SCSI_REQUEST, NULL);
+	scsi_assert_good(scsi_answer_at(&f, response));
+	scsi_expect_image(&f, 0, 1024, 8);
 }
 
 Test(virtio_scsi_commands, nothing_comes_between_compare_and_write)
@@ -363,6 +414,32 @@ Test(virtio_scsi_commands, sense_data_have_the_format_that_was_asked_for)
 	scsi_assert_sense(a, SENSE_INVALID_OPCODE);
 	cr_assert_eq(a.sense[0], 0x72);
 	cr_assert_eq(a.sense_len, 8u);
+	/* With an information descriptor: where the data differ. */
+	a = compare_and_write(0, 1, 1, 2);
+	scsi_assert_sense(a, SENSE_MISCOMPARE);
+	cr_assert_eq(a.sense_len, 20u);
+	cr_assert_arr_eq(a.sense + 7, "\x0c\0\x0a\x80\0", 5);
+	cr_assert_eq(get_be64(a.sense + 12), 0u);
+}
+
+Test(virtio_scsi_commands, mode_select_takes_the_geometry_that_is)
+{
+	struct scsi_ask ask = {.cdb = {SCSI_MODE_SELECT_6, 0x10, 0, 0, 12}};
+	uint8_t list[12] = {0, 0, 0, 8};
+
+	put_be32(list + 8, 512);
+	scsi_assert_good(scsi_put(&f, ask, list, sizeof(list)));
+	put_be32(list + 4, SCSI_BLOCKS);
+	scsi_assert_good(scsi_put(&f, ask, list, sizeof(list)));
+	put_be32(list + 4, SCSI_BLOCKS / 2);
+	scsi_assert_sense(scsi_put(&f, ask, list, sizeof(list)), SENSE_INVALID_PARAMETER);
+	put_be32(list + 4, 0);
+	put_be32(list + 8, 520);
+	scsi_assert_sense(scsi_put(&f, ask, list, sizeof(list)), SENSE_INVALID_PARAMETER);
+	list[3] = 9;
+	scsi_assert_sense(scsi_put(&f, ask, list, sizeof(list)), SENSE_LIST_LENGTH);
+	ask.cdb[4] = 0;
+	scsi_assert_good(scsi_do(&f, &ask));
 }
 
 Test(virtio_scsi_commands, all_mode_pages_come_with_a_block_descriptor)

@@ -163,6 +163,31 @@ Test(virtio_scsi_tasks, functions_for_nobody_are_refused)
 		     VIRTIO_SCSI_S_OK);
 }
 
+Test(virtio_scsi_tasks, notifications_are_subscribed_to_in_vain)
+{
+	for (uint32_t type = VIRTIO_SCSI_T_AN_QUERY; type <= VIRTIO_SCSI_T_AN_SUBSCRIBE; type++)
+		for (uint8_t target = 0; target < 2; target++) {
+			const struct virtio_scsi_ctrl_an_req req = {
+				.type = type, .lun = {1, target}, .event_requested = 2};
+			gpa_t at = virtio_driver_alloc(&f.driver, sizeof(req));
+			gpa_t in = virtio_driver_alloc(&f.driver, 5);
+			struct virtio_scsi_ctrl_an_resp resp;
+
+			driver_write(f.driver.memory, at, &req, sizeof(req));
+			cr_assert_eq(guest_fill(f.driver.memory, in, 0xff, 5), 0);
+			driver_ring_add(
+				&f.driver.rings[VIRTIO_SCSI_CONTROL],
+				(struct driver_buffer[]){{at, sizeof(req), false}, {in, 5, true}},
+				2);
+			virtio_driver_kick(&f.driver, VIRTIO_SCSI_CONTROL);
+			cr_assert_eq(virtio_driver_wait(&f.driver, VIRTIO_SCSI_CONTROL, NULL), 5u);
+			driver_read(f.driver.memory, in, &resp, sizeof(resp));
+			cr_assert_eq(resp.event_actual, 0u);
+			cr_assert_eq(resp.response,
+				     target ? VIRTIO_SCSI_S_BAD_TARGET : VIRTIO_SCSI_S_OK);
+		}
+}
+
 Test(virtio_scsi_tasks, driver_reset_waits_for_the_disk)
 {
 	held_write(0, 1);
@@ -363,6 +388,38 @@ Test(virtio_scsi_tasks, units_come_and_go_while_the_guest_works)
 }
 
 /* ---- many ---- */
+
+Test(virtio_scsi_tasks, disks_that_share_an_engine_read_at_once_and_go_one_by_one)
+{
+	struct device *devs[8];
+	struct scsi_ask ask = scsi_rw10(SCSI_READ_10, 0, 8);
+	gpa_t at[ARRAY_SIZE(devs)];
+
+	ask.in = virtio_driver_alloc(&f.driver, 4096);
+	ask.in_len = 4096;
+	for (unsigned i = 0; i < ARRAY_SIZE(devs); i++) {
+		char id[8], options[32];
+
+		snprintf(id, sizeof(id), "d%u", i);
+		snprintf(options, sizeof(options), "target=%u", i + 1);
+		devs[i] = scsi_add_disk(&f, id, options);
+		scsi_do(&f, &(struct scsi_ask){.target = i + 1});
+	}
+	for (unsigned left = ARRAY_SIZE(devs); left; left--) {
+		for (unsigned i = 0; i < left; i++) {
+			ask.target = i + 1;
+			at[i] = scsi_add(&f, &ask);
+		}
+		scsi_kick(&f, 0);
+		for (unsigned i = 0; i < left; i++)
+			virtio_driver_wait(&f.driver, VIRTIO_SCSI_REQUEST, NULL);
+		for (unsigned i = 0; i < left; i++)
+			scsi_assert_good(scsi_answer_at(&f, at[i]));
+		cr_assert_eq(f.scsi->bus.engines.users[BLOCK_ENGINE_THREADS], left);
+		fake_env_remove(devs[left - 1]);
+	}
+	cr_assert_null(f.scsi->bus.engines.engines[BLOCK_ENGINE_THREADS]);
+}
 
 #define MANY 1024u
 

@@ -98,7 +98,7 @@ static void move_to_another(struct virtio_serial_port **port, const char *option
 	child_len = fake_env_save(&(*port)->dev, &child);
 	device_destroy(&(*port)->dev);
 	fake_env_remove(f.dev);
-	f.dev = fake_env_device(&f.fake, &virtio_serial_class.device, "max-ports=3");
+	f.dev = fake_env_device(&f.fake, &virtio_serial_class.device, "packed=on,max-ports=3");
 	f.serial = virtio_serial(virtio_device(f.dev));
 	f.serial->vd.transport = &f.driver.transport;
 	f.driver.vd = &f.serial->vd;

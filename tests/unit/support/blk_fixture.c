@@ -125,12 +125,18 @@ void blk_create(struct blk_fixture *f, const char *options)
 {
 	char all[512];
 
-	snprintf(all, sizeof(all), "path=%s%s%s", f->path, options ? "," : "",
+	snprintf(all, sizeof(all), "packed=on,path=%s%s%s", f->path, options ? "," : "",
 		 options ? options : "");
 	f->dev = fake_env_device(&f->fake, &virtio_blk_class.device, all);
 	f->blk = virtio_blk(virtio_device(f->dev));
 	f->tap = NULL;
 	virtio_driver_init(&f->driver, &f->fake, &f->blk->vd, gpa(MIB));
+	f->driver.always = f->always;
+}
+
+void blk_packed(struct blk_fixture *f)
+{
+	f->always = f->driver.always = UINT64_C(1) << VIRTIO_F_RING_PACKED;
 }
 
 void blk_init(struct blk_fixture *f, const char *options)

@@ -39,6 +39,7 @@ struct blk_fixture {
 	struct device *dev;
 	struct virtio_blk *blk;
 	struct virtio_driver driver;
+	uint64_t always;     /* of the driver, also of the next one */
 	struct blk_tap *tap; /* NULL until blk_tap */
 	char path[64];
 	int fd; /* of the image */
@@ -47,6 +48,8 @@ struct blk_fixture {
 /* An image of BLK_DISK_SIZE zero bytes and a device on it. options: after the path, or NULL. */
 void blk_init(struct blk_fixture *f, const char *options);
 void blk_fini(struct blk_fixture *f);
+/* The driver takes packed rings from now on. */
+void blk_packed(struct blk_fixture *f);
 /* A device on the image that is there already, where f->dev is gone. */
 void blk_create(struct blk_fixture *f, const char *options);
 /* Destroy the device and make another. */

@@ -2,15 +2,19 @@
 #include "tests/unit/support/serial_fixture.h"
 
 #include <criterion/criterion.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "virtio/virtio_classes.h"
 
 void serial_init(struct serial_fixture *f, const char *options)
 {
+	char all[128];
+
 	memset(f, 0, sizeof(*f));
 	fake_env_init(&f->fake, 64 * MIB);
-	f->dev = fake_env_device(&f->fake, &virtio_serial_class.device, options);
+	snprintf(all, sizeof(all), "packed=on%s%s", options ? "," : "", options ? options : "");
+	f->dev = fake_env_device(&f->fake, &virtio_serial_class.device, all);
 	f->serial = virtio_serial(virtio_device(f->dev));
 	virtio_driver_init(&f->driver, &f->fake, &f->serial->vd, gpa(MIB));
 }

@@ -10,7 +10,7 @@ struct virtio_driver driver;
 void toy_setup(void)
 {
 	fake_env_init(&fake, 16 * MIB);
-	dev = fake_env_device(&fake, &toy_class.device, NULL);
+	dev = fake_env_device(&fake, &toy_class.device, "packed=on");
 	vd = virtio_device(dev);
 	toy = toy_of(dev);
 	virtio_driver_init(&driver, &fake, vd, gpa(MIB));
