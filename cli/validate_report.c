@@ -8,7 +8,7 @@
 
 #include "validate.h"
 
-#define TAIL_LINES 60
+#define TAIL_LINES 80
 
 static const char *const outcomes[] = {"ok", "FAIL", "skip"};
 static const char *const outcome_names[] = {"pass", "fail", "skip"};
@@ -48,15 +48,34 @@ static void print_line(const char *line)
 	putchar('\n');
 }
 
-static void print_tail(const char *folder, const char *name, const char *what)
+/*
+ * The last lines of a file; with `section`, of its part between the line "==== <section>" and the
+ * next one of the kind, which is what the guest's console shows while that check runs.
+ */
+static void print_tail(const char *folder, const char *name, const char *section, const char *what)
 {
 	char *lines[TAIL_LINES] = {NULL}, *line = NULL;
+	const char *mark = format("==== %s\n", section ? section : "");
 	FILE *in = fopen(format("%s/%s", folder, name), "re");
 	size_t size = 0, count = 0;
+	bool inside = true;
 
 	if (!in)
 		return;
 	while (getline(&line, &size, in) > 0) {
+		char *end = strchr(line, '\r');
+
+		if (end && end[1] == '\n')
+			memcpy(end, "\n", 2);
+		if (section && strncmp(line, "==== ", 5) == 0) {
+			/* What came before the first mark, the boot, is shown if there is no other.
+			 */
+			inside = strcmp(line, mark) == 0;
+			if (inside)
+				count = 0;
+		}
+		if (!inside)
+			continue;
 		free(lines[count % TAIL_LINES]);
 		lines[count++ % TAIL_LINES] = strdup(line);
 	}
@@ -64,10 +83,10 @@ static void print_tail(const char *folder, const char *name, const char *what)
 	fclose(in);
 	if (count)
 		printf("  %s:\n", what);
-	for (size_t i = count > TAIL_LINES ? count - TAIL_LINES : 0; i < count; i++) {
+	for (size_t i = count > TAIL_LINES ? count - TAIL_LINES : 0; i < count; i++)
 		print_line(lines[i % TAIL_LINES] ? lines[i % TAIL_LINES] : "");
-		free(lines[i % TAIL_LINES]);
-	}
+	for (size_t i = 0; i < TAIL_LINES; i++)
+		free(lines[i]);
 }
 
 void validate_print_end(const struct validate_report *report)
@@ -81,9 +100,10 @@ void validate_print_end(const struct validate_report *report)
 			continue;
 		printf("\n%s, %s rings, %s (%s): %s\n", r->driver->name, r->rings, r->check,
 		       r->title, r->figure);
+		print_tail(r->folder, "console", r->check, "the guest's console");
 		if (strcmp(shown, r->folder) != 0) {
-			print_tail(r->folder, "console", "the guest's console");
-			print_tail(r->folder, "log", "the log of vmm");
+			print_tail(r->folder, "log", NULL, "the log of vmm");
+			print_tail(r->folder, "errors", NULL, "its standard error");
 		}
 		shown = r->folder;
 	}

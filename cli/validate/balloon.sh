@@ -49,7 +49,7 @@ check_probe() {
 
 check inflate 120 'inflate to a target; the RSS of the host process falls'
 check_inflate() {
-	n=$(mib 256)
+	n=$(mib 256 64)
 	use "$n"
 	rm /dev/shm/use
 	rss
@@ -64,7 +64,7 @@ check_inflate() {
 
 check deflate 60 'deflate; the guest has its memory back'
 check_deflate() {
-	n=$(mib 256)
+	n=$(mib 256 64)
 	before=$(awk '/^MemFree/ {print $2}' /proc/meminfo)
 	target $full
 	now=$(awk '/^MemFree/ {print $2}' /proc/meminfo)
@@ -90,13 +90,13 @@ check_statistics() {
 	near "$(value total-memory)" $(($(awk '/^MemTotal/ {print $2}' /proc/meminfo) << 10)) 1
 	near "$(value free-memory)" $(($(awk '/^MemFree/ {print $2}' /proc/meminfo) << 10)) 10
 	near "$(value available-memory)" $(($(awk '/^MemAvailable/ {print $2}' /proc/meminfo) << 10)) 10
-	ask action balloon stats-interval seconds=0
 	figure "free $(($(value free-memory) >> 20)) MiB"
+	ask action balloon stats-interval seconds=0
 }
 
 check reporting 120 'free page reporting: what the guest frees goes back to the host'
 check_reporting() {
-	n=$(mib 256)
+	n=$(mib 256 64)
 	use "$n"
 	rss
 	before=$rss
@@ -140,7 +140,7 @@ check_oom() {
 
 check bind 60 'unbind and bind, with pages in the balloon'
 check_bind() {
-	goal=$((full - ($(mib 64) << 20)))
+	goal=$((full - ($(mib 64 16) << 20)))
 	target $goal
 	bind_cycle virtio_balloon
 	wait_until 60 is_actual $goal
@@ -148,7 +148,7 @@ check_bind() {
 
 check module 60 'module unload and load, with pages in the balloon'
 check_module() {
-	goal=$((full - ($(mib 64) << 20)))
+	goal=$((full - ($(mib 64 16) << 20)))
 	target $goal
 	module_cycle virtio_balloon
 	wait_until 60 is_actual $goal

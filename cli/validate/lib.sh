@@ -88,10 +88,10 @@ value() {
 	printf '%s\n' "$answer" | sed -n "s/.*\"$1\":\"\{0,1\}\([^,\"}]*\).*/\1/p"
 }
 
-# mib N: N MiB, or what is left of that on a slow host (at least one), in MiB.
+# mib N [LEAST]: N MiB, or what is left of that on a slow host, but at least LEAST (1); in MiB.
 mib() {
 	n=$(($1 / slow))
-	[ "$n" -gt 0 ] || n=1
+	[ "$n" -ge "${2:-1}" ] || n=${2:-1}
 	echo "$n"
 }
 
@@ -124,7 +124,7 @@ report() {
 	77) say "skip $1 $text" ;;
 	*)
 		echo "---- $1 failed:"
-		tail -n 40 /run/trace
+		tail -n 70 /run/trace
 		[ -n "$text" ] || text="status $2 after: $(grep '^+' /run/trace | tail -n 1 | head -c 200)"
 		say "fail $1 $text"
 		;;

@@ -304,7 +304,7 @@ check_multiqueue() {
 	ethtool -L "$nic" combined "$(nproc)"
 	ethtool -l "$nic" | tail -n 2 | grep "Combined:.*$(nproc)"
 	ask action tap status
-	[ "$(value queue_pairs)" = "$(nproc)" ]
+	[ "$(value queue-pairs)" = "$(nproc)" ]
 	cpu=0
 	while [ $cpu -lt "$(nproc)" ]; do
 		make_data 1
@@ -333,11 +333,11 @@ check_vlan() {
 	in_peer ip link set vlan7 up
 	wait_until 10 reaches 10.7.0.2
 	ask action stream0 status
-	echo "$answer" | grep -E '"vlan_table":\[([0-9]+,)*7[],]' || fail 'the filter does not have VLAN 7'
+	echo "$answer" | grep -E '"vlan-table":\[([0-9]+,)*7[],]' || fail 'the filter does not have VLAN 7'
 	ip link del vlan7
 	in_peer ip link del vlan7
 	ask action stream0 status
-	! echo "$answer" | grep -E '"vlan_table":\[([0-9]+,)*7[],]' || fail 'the filter still has VLAN 7'
+	! echo "$answer" | grep -E '"vlan-table":\[([0-9]+,)*7[],]' || fail 'the filter still has VLAN 7'
 }
 
 check mtu 60 'an MTU of 9000: large packets in one piece'
