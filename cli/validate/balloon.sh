@@ -39,9 +39,13 @@ rss_below() {
 	[ "$rss" -lt "$1" ]
 }
 
+prepare() {
+	modprobe virtio_balloon
+}
+
 check probe 30 'the driver has taken the device'
 check_probe() {
-	modprobe virtio_balloon
+	prepare
 	status
 	[ "$(value driver)" = true ]
 	[ "$(value actual)" = $full ]
@@ -163,7 +167,6 @@ check_reboot() {
 	sleep 1000
 }
 resume_reboot() {
-	modprobe virtio_balloon
 	target $full
 }
 

@@ -46,10 +46,14 @@ sum_of() { # DEVICE MIB
 	dd if="/dev/$1" bs=1M count="$2" iflag=direct | sha256sum | cut -d' ' -f1
 }
 
-check probe 60 'disks are there, with serial number, size and flags'
-check_probe() {
+prepare() {
 	modprobe virtio_blk
 	wait_until 10 have_disks
+}
+
+check probe 60 'disks are there, with serial number, size and flags'
+check_probe() {
+	prepare
 	disk data
 	[ "$(cat /sys/block/$dev/size)" = $((128 << 11)) ]
 	[ "$(cat /sys/block/$dev/ro)" = 0 ]
@@ -199,8 +203,6 @@ check_reboot() {
 	sleep 1000
 }
 resume_reboot() {
-	modprobe virtio_blk
-	wait_until 10 have_disks
 	disk data
 	ask sha256 data $((4 << 20))
 	[ "$(sum_of "$dev" 4)" = "$answer" ] || fail 'guest and image differ'

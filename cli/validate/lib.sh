@@ -13,6 +13,9 @@
 #   need TOOL...       skip where the host lacks a tool
 #   ask WORD...        have something done outside; $answer is what came back. Fails if that failed
 #   try WORD...        the same, but false instead of the end of the check
+#
+# prepare() makes the devices ready for any of the checks; it runs first in a VM that goes on where another one
+# has ended, and after the reboot in check_reboot, for resume_reboot.
 
 # Debian's busybox runs its own applet where a program has the same name: the program is meant.
 for file in /bin/*; do
@@ -144,6 +147,8 @@ run_check() { # NAME FUNCTION
 run_checks() {
 	say hello
 	read -r word from <&3
+	# The first check of a driver does this in its own way.
+	[ "$word$after" = go ] || prepare >/run/trace 2>&1 || cat /run/trace
 	for item in $checks; do
 		name=${item%:*}
 		if [ "$word" = resume ]; then

@@ -160,6 +160,12 @@ complete() {
 	[ "$(stat -c %s "$1")" -ge $(($2 << 20)) ]
 }
 
+prepare() {
+	modprobe virtio_net
+	wait_until 10 have_nics
+	configure
+}
+
 check probe 60 'the interfaces are there, with address, MTU and speed'
 check_probe() {
 	modprobe virtio_net
@@ -444,9 +450,6 @@ check_reboot() {
 	sleep 1000
 }
 resume_reboot() {
-	modprobe virtio_net
-	wait_until 10 have_nics
-	configure
 	wait_until 10 reaches 10.1.0.2
 	outward after 10.0.2.2 1
 }

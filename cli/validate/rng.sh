@@ -22,10 +22,14 @@ have_rngs() {
 	[ "$(tr ' ' '\n' <$rng/rng_available | grep -c '^virtio_rng')" = 2 ]
 }
 
-check probe 30 'the driver offers both devices as hwrng, and one of them is in use'
-check_probe() {
+prepare() {
 	modprobe virtio_rng
 	wait_until 10 have_rngs
+}
+
+check probe 30 'the driver offers both devices as hwrng, and one of them is in use'
+check_probe() {
+	prepare
 	grep '^virtio_rng' $rng/rng_current
 	figure "$(cat $rng/rng_current)"
 }
@@ -82,8 +86,6 @@ check_reboot() {
 	sleep 1000
 }
 resume_reboot() {
-	modprobe virtio_rng
-	wait_until 10 have_rngs
 	select_rng 1
 	[ "$(head -c 4096 /dev/hwrng | wc -c)" = 4096 ]
 }

@@ -62,10 +62,14 @@ sum_of() { # DEVICE MIB
 	dd if="/dev/$1" bs=1M count="$2" iflag=direct | sha256sum | cut -d' ' -f1
 }
 
-check probe 60 'disks and the drive are there, with serial number, WWN and flags'
-check_probe() {
+prepare() {
 	modprobe -a virtio_scsi sd_mod sr_mod sg
 	wait_until 20 count_disks 4
+}
+
+check probe 60 'disks and the drive are there, with serial number, WWN and flags'
+check_probe() {
+	prepare
 	disk data
 	[ "$(cat /sys/block/$dev/size)" = $((128 << 11)) ]
 	[ "$(cat /sys/block/$dev/device/wwid)" = naa.5000c50015ea71aa ]
@@ -246,8 +250,8 @@ check_many() {
 	# The 260th is sdiz.
 	[ -b /dev/sdiz ]
 	for i in 0 100 255; do
-		disk many$i
-		readlink "/sys/block/$dev/device" | grep ":0:$i:0\$"
+		dev=$(ls "/sys/class/scsi_disk/$host:0:$i:0/device/block")
+		[ "$(serial_of "$dev")" = many$i ]
 		head -c 4096 /dev/urandom >/tmp/sectors
 		dd if=/tmp/sectors of=/dev/$dev bs=4096 count=1 oflag=direct
 		ask sha256 many$i 4096
@@ -352,8 +356,6 @@ check_reboot() {
 	sleep 1000
 }
 resume_reboot() {
-	modprobe -a virtio_scsi sd_mod
-	wait_until 20 count_disks 4
 	disk data
 	ask sha256 data $((4 << 20))
 	[ "$(sum_of "$dev" 4)" = "$answer" ] || fail 'guest and image differ'

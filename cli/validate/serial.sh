@@ -48,11 +48,15 @@ make_data() {
 	sum=$(sha256sum </tmp/data | cut -d' ' -f1)
 }
 
-check probe 60 'every port is there by its name'
-check_probe() {
+prepare() {
 	modprobe virtio_console
 	wait_until 20 have_ports
 	name_ports
+}
+
+check probe 60 'every port is there by its name'
+check_probe() {
+	prepare
 	[ -c $ports/port0 ]
 	[ -c $ports/port31 ]
 	[ -c /dev/hvc0 ]
@@ -175,9 +179,6 @@ check_reboot() {
 	sleep 1000
 }
 resume_reboot() {
-	modprobe virtio_console
-	wait_until 20 have_ports
-	name_ports
 	make_data 1
 	ask stream after unix:@/port6 1M 1M
 	exchange port6 1
