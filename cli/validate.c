@@ -20,44 +20,6 @@
 
 #include "validate.h"
 
-#define MAX_JOBS 64
-
-enum validate_option {
-	OPT_KERNEL = 1,
-	OPT_MODULES,
-	OPT_ONLY,
-	OPT_RING,
-	OPT_JOBS,
-	OPT_JSON,
-	OPT_JUNIT,
-	OPT_SLOW,
-	OPT_KEEP,
-	OPT_LIST,
-	OPT_VERBOSE,
-	OPT_HELP,
-};
-
-/* clang-format off */
-static const struct cli_option table[] = {
-	{"kernel", 'k', "PATH", "The kernel to boot: a bzImage or an ELF vmlinux. Required.",
-	 OPT_KERNEL},
-	{"modules", 0, "DIR", "Where its modules are. Default: /lib/modules/VERSION.", OPT_MODULES},
-	{"only", 0, "DRIVER[,DRIVER]...", "Only these; --list shows them. Given several times,\n"
-	 "they add up.", OPT_ONLY},
-	{"ring", 0, "split|packed|both", "The layout of the virtqueues. Default: both.", OPT_RING},
-	{"jobs", 'j', "N", "VMs that run at the same time. Default: 1.", OPT_JOBS},
-	{"json", 0, "FILE", "Write the results as JSON.", OPT_JSON},
-	{"junit", 0, "FILE", "Write the results as JUnit XML.", OPT_JUNIT},
-	{"slow", 0, "N", "For hosts that emulate: divide the amounts of data by N, and allow up to\n"
-	 "four times as long. Default: 1.", OPT_SLOW},
-	{"keep", 0, "DIR", "Keep consoles, logs and images there.", OPT_KEEP},
-	{"list", 'l', NULL, "Show the drivers and their checks.", OPT_LIST},
-	{"verbose", 'v', NULL, "Debug messages in the VMM's log.", OPT_VERBOSE},
-	{"help", 'h', NULL, "Show this.", OPT_HELP},
-	{NULL, 0, NULL, NULL, 0},
-};
-/* clang-format on */
-
 /* One driver with one layout of rings; several VMs if one ends too early. */
 struct job {
 	struct validate_run run;
@@ -75,14 +37,10 @@ struct job {
 };
 
 struct validate {
+	struct validate_options options;
 	struct validate_kernel kernel;
 	struct validate_driver *drivers;
 	size_t driver_count;
-	bool chosen[16]; /* by --only */
-	bool any_chosen;
-	bool split, packed, list, verbose;
-	unsigned jobs_at_once, slow;
-	const char *modules, *json, *junit, *keep;
 	char *folder;
 	struct job *jobs;
 	size_t job_count;
@@ -90,116 +48,9 @@ struct validate {
 	struct validate_report report;
 };
 
-/* ---- options ---- */
-
-static int set_number(const char *option, const char *value, unsigned max, unsigned *number)
-{
-	char *end;
-	unsigned long n = strtoul(value, &end, 10);
-
-	if (!*value || *end || n < 1 || n > max || value[0] < '0' || value[0] > '9')
-		return usage_error("--%s %s: must be a number from 1 to %u", option, value, max);
-	*number = (unsigned)n;
-	return GO_ON;
-}
-
-static int set_ring(struct validate *v, const char *value)
-{
-	v->split = strcmp(value, "packed") != 0;
-	v->packed = strcmp(value, "split") != 0;
-	if (strcmp(value, "both") != 0 && v->split && v->packed)
-		return usage_error("--ring %s: must be split, packed or both", value);
-	return GO_ON;
-}
-
-static int set_only(struct validate *v, const char *value)
-{
-	char *copy = duplicate(value), *rest;
-	const char *names[17] = {NULL};
-	char hint[64];
-
-	for (size_t i = 0; i < v->driver_count; i++)
-		names[i] = v->drivers[i].name;
-	for (char *w = strtok_r(copy, ",", &rest); w; w = strtok_r(NULL, ",", &rest)) {
-		size_t i = 0;
-
-		while (i < v->driver_count && strcmp(names[i], w) != 0)
-			i++;
-		if (i == v->driver_count)
-			return usage_error("--only %s: there is no driver '%s'%s ('vmm validate "
-					   "--list' shows them)",
-					   value, w,
-					   did_you_mean(hint, sizeof(hint), w, "", names));
-		v->chosen[i] = v->any_chosen = true;
-	}
-	return v->any_chosen ? GO_ON : usage_error("--only needs a value: --only net,scsi");
-}
-
-static int set_option(struct validate *v, int id, const char *value)
-{
-	switch (id) {
-	case OPT_KERNEL:
-		v->kernel.path = value;
-		return GO_ON;
-	case OPT_MODULES:
-		v->modules = value;
-		return GO_ON;
-	case OPT_ONLY:
-		return set_only(v, value);
-	case OPT_RING:
-		return set_ring(v, value);
-	case OPT_JOBS:
-		return set_number("jobs", value, MAX_JOBS, &v->jobs_at_once);
-	case OPT_JSON:
-		v->json = value;
-		return GO_ON;
-	case OPT_JUNIT:
-		v->junit = value;
-		return GO_ON;
-	case OPT_SLOW:
-		return set_number("slow", value, 1000, &v->slow);
-	case OPT_KEEP:
-		v->keep = value;
-		return GO_ON;
-	case OPT_LIST:
-		v->list = true;
-		return GO_ON;
-	case OPT_VERBOSE:
-		v->verbose = true;
-		return GO_ON;
-	default:
-		return print_help("validate");
-	}
-}
-
-static int parse(struct validate *v, int argc, char **argv)
-{
-	struct arguments args = {
-		.table = table, .command = "validate", .argc = argc, .argv = argv, .next = 1};
-	const char *value;
-	int id, status;
-
-	while ((id = next_option(&args, &value)) > 0) {
-		status = set_option(v, id, value);
-		if (status != GO_ON)
-			return status;
-	}
-	if (id < 0)
-		return STATUS_USAGE;
-	if (!v->kernel.path && !v->list)
-		return usage_error("which kernel? Give one with --kernel PATH ('vmm validate "
-				   "--help' lists the options)");
-	return GO_ON;
-}
-
-void validate_options_help(void)
-{
-	print_options(table);
-}
-
 static bool is_chosen(const struct validate *v, size_t driver)
 {
-	return !v->any_chosen || v->chosen[driver];
+	return !v->options.any_chosen || v->options.chosen[driver];
 }
 
 static int list_drivers(const struct validate *v)
@@ -383,7 +234,7 @@ static int start_jobs(struct validate *v)
 
 	for (size_t i = 0; i < v->job_count; i++)
 		running += v->jobs[i].pid != 0;
-	for (size_t i = 0; i < v->job_count && running < v->jobs_at_once; i++) {
+	for (size_t i = 0; i < v->job_count && running < v->options.jobs_at_once; i++) {
 		if (v->jobs[i].pid || v->jobs[i].done)
 			continue;
 		if (start_job(v, &v->jobs[i]) != 0)
@@ -407,8 +258,8 @@ static int stop_all(struct validate *v, int status)
 /* GO_ON when all jobs are done, else the exit status. */
 static int run_jobs(struct validate *v)
 {
-	struct pollfd fds[MAX_JOBS + 1];
-	struct job *jobs[MAX_JOBS];
+	struct pollfd fds[VALIDATE_JOBS + 1];
+	struct job *jobs[VALIDATE_JOBS];
 	struct signalfd_siginfo info;
 	int running;
 
@@ -461,7 +312,7 @@ static int add_jobs(struct validate *v, const struct validate_driver *driver)
 	for (int packed = 0; packed < 2; packed++) {
 		struct job *job = &v->jobs[v->job_count];
 
-		if (!(packed ? v->packed : v->split))
+		if (!(packed ? v->options.packed : v->options.split))
 			continue;
 		job->title = format("%s-%s", driver->name, packed ? "packed" : "split");
 		job->run = (struct validate_run){
@@ -469,8 +320,8 @@ static int add_jobs(struct validate *v, const struct validate_driver *driver)
 			.kernel = &v->kernel,
 			.initramfs = initramfs,
 			.packed = packed,
-			.verbose = v->verbose,
-			.slow = v->slow,
+			.verbose = v->options.verbose,
+			.slow = v->options.slow,
 		};
 		v->job_count++;
 	}
@@ -481,11 +332,11 @@ static int make_folder(struct validate *v)
 {
 	const char *tmp = getenv("TMPDIR");
 
-	if (v->keep) {
-		v->folder = duplicate(v->keep);
+	if (v->options.keep) {
+		v->folder = duplicate(v->options.keep);
 		if (mkdir(v->folder, 0700) == 0)
 			return 0;
-		message("--keep %s: %s", v->keep, strerror(errno));
+		message("--keep %s: %s", v->options.keep, strerror(errno));
 		return -1;
 	}
 	v->folder = format("%s/vmm-validate.XXXXXX", tmp && *tmp ? tmp : "/tmp");
@@ -523,7 +374,7 @@ static int prepare(struct validate *v)
 	v->kernel.version = validate_kernel_version(v->kernel.path);
 	if (!v->kernel.version)
 		return STATUS_ERROR;
-	v->kernel.modules = validate_modules_folder(v->modules, v->kernel.version);
+	v->kernel.modules = validate_modules_folder(v->options.modules, v->kernel.version);
 	if (!v->kernel.modules)
 		return STATUS_USAGE;
 	if (make_folder(v) != 0)
@@ -556,8 +407,8 @@ static int conclude(struct validate *v)
 		message("nothing was checked");
 		status = STATUS_ERROR;
 	}
-	if ((v->json && validate_write_json(&v->report, v->json) != 0) ||
-	    (v->junit && validate_write_junit(&v->report, v->junit) != 0) ||
+	if ((v->options.json && validate_write_json(&v->report, v->options.json) != 0) ||
+	    (v->options.junit && validate_write_junit(&v->report, v->options.junit) != 0) ||
 	    finish_output() != STATUS_OK)
 		status = STATUS_ERROR;
 	return status;
@@ -565,14 +416,15 @@ static int conclude(struct validate *v)
 
 int command_validate(int argc, char **argv)
 {
-	struct validate v = {.split = true, .packed = true, .jobs_at_once = 1, .slow = 1};
+	struct validate v = {0};
 	int status;
 
 	v.drivers = validate_drivers(&v.driver_count);
-	status = parse(&v, argc, argv);
+	status = validate_options_parse(&v.options, v.drivers, v.driver_count, argc, argv);
+	v.kernel.path = v.options.kernel;
 	if (status != GO_ON)
 		return status;
-	if (v.list)
+	if (v.options.list)
 		return list_drivers(&v);
 	status = prepare(&v);
 	if (status == GO_ON) {
@@ -581,7 +433,7 @@ int command_validate(int argc, char **argv)
 		if (status == GO_ON)
 			status = conclude(&v);
 	}
-	if (v.folder && !v.keep)
+	if (v.folder && !v.options.keep)
 		nftw(v.folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	return status;
 }

@@ -8,7 +8,8 @@
  * both. So the C code here knows no driver: it makes the initramfs, runs each VM in a process of
  * its own, answers what is asked, and reports.
  *
- *     validate.c             options, which VMs run when, the results as they come
+ *     validate.c             which VMs run when, the results as they come
+ *     validate_options.c     the command line
  *     validate_script.c      the embedded scripts: heads and checks
  *     validate_initramfs.c   the guest's user space, from the host's tools and the kernel's modules
  *     validate_modules.c     a kernel's version, and the closure of the modules that a driver needs
@@ -66,6 +67,25 @@ struct validate_driver *validate_drivers(size_t *count);
 void validate_words(const struct validate_driver *driver, const char *key,
 		    void (*fn)(void *opaque, const char *word), void *opaque);
 
+/* ---- validate_options.c ---- */
+
+#define VALIDATE_DRIVERS 16 /* at most */
+#define VALIDATE_JOBS    64
+
+struct validate_options {
+	const char *kernel, *modules, *json, *junit, *keep; /* NULL: not given */
+	bool chosen[VALIDATE_DRIVERS];                      /* by --only */
+	bool any_chosen;
+	bool split, packed, list, verbose;
+	unsigned jobs_at_once, slow;
+	const struct validate_driver *drivers; /* that there are */
+	size_t driver_count;
+};
+
+/* Returns GO_ON if there is something to do; else the exit status (reported, or help printed). */
+int validate_options_parse(struct validate_options *o, const struct validate_driver *drivers,
+			   size_t driver_count, int argc, char **argv);
+
 /* ---- validate_modules.c ---- */
 
 /* What `uname -r` will say of the kernel in this file; NULL with a message if that cannot be told.
@@ -96,9 +116,6 @@ int validate_initramfs(const char *path, const struct validate_driver *driver,
 
 /* Print what to install for the tools that validate_initramfs has not found so far. */
 void validate_missing_tools(FILE *out);
-
-/* The first file called `name` in $PATH or where administrators' tools are; NULL: none. */
-char *validate_find_tool(const char *name);
 
 /* ---- one VM: validate_vm.c, validate_ask.c, validate_stream.c ---- */
 

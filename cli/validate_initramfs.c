@@ -19,18 +19,17 @@
 
 extern char **environ;
 
-/* Tools that every guest has, whatever the driver. */
+/* Tools without which no guest runs. */
 static const char *const base_tools[] = {"busybox", "modprobe"};
 /* What finds the devices and tells of a panic. */
 static const char *const base_modules[] = {"virtio_pci", "virtio_mmio", "pvpanic_mmio"};
 
+/* Debian's packages, where the name is not the tool's. A name that ends in '*' is a beginning. */
 static const struct {
 	const char *tool, *package;
 } packages[] = {
-	{"busybox", "busybox-static"}, {"modprobe", "kmod"},         {"fio", "fio"},
-	{"iperf3", "iperf3"},          {"ethtool", "ethtool"},       {"ip", "iproute2"},
-	{"rngtest", "rng-tools5"},     {"sg_inq", "sg3-utils"},      {"sg_raw", "sg3-utils"},
-	{"lsscsi", "lsscsi"},          {"blkdiscard", "util-linux"}, {"stress-ng", "stress-ng"},
+	{"busybox", "busybox-static"}, {"modprobe", "kmod"},  {"ip", "iproute2"},
+	{"rngtest", "rng-tools5"},     {"sg_*", "sg3-utils"}, {"blkdiscard", "util-linux"},
 };
 
 struct archive {
@@ -139,7 +138,7 @@ static void put_file(struct archive *a, const char *to, const char *from)
 
 /* ---- tools ---- */
 
-char *validate_find_tool(const char *name)
+static char *find_tool(const char *name)
 {
 	const char *path = getenv("PATH");
 	char *folders = format("%s:/usr/local/sbin:/usr/sbin:/sbin", path ? path : "/usr/bin:/bin");
@@ -219,7 +218,7 @@ static void note_missing(const char *tool)
 static void put_tool(void *opaque, const char *name)
 {
 	struct archive *a = opaque;
-	char *file = validate_find_tool(name);
+	char *file = find_tool(name);
 	char *to = format("bin/%s", name);
 
 	if (!file) {
@@ -228,6 +227,18 @@ static void put_tool(void *opaque, const char *name)
 	}
 	put_file(a, to, file);
 	put_libraries(a, file);
+}
+
+static const char *package_of(const char *tool)
+{
+	for (size_t i = 0; i < CLI_COUNT(packages); i++) {
+		size_t len = strcspn(packages[i].tool, "*");
+
+		if (strncmp(packages[i].tool, tool, len) == 0 &&
+		    (packages[i].tool[len] || !tool[len]))
+			return packages[i].package;
+	}
+	return tool;
 }
 
 void validate_missing_tools(FILE *out)
@@ -239,13 +250,11 @@ void validate_missing_tools(FILE *out)
 		fprintf(out, " %s", missing_tools[i]);
 	fprintf(out, ". To install:\n  apt install");
 	for (size_t i = 0; i < MAX_TOOLS && missing_tools[i]; i++) {
-		const char *package = missing_tools[i];
+		const char *package = package_of(missing_tools[i]);
 
-		for (size_t p = 0; p < CLI_COUNT(packages); p++) {
-			if (strcmp(packages[p].tool, missing_tools[i]) == 0)
-				package = packages[p].package;
-		}
-		fprintf(out, " %s", package);
+		/* Once is enough for the tools of one package, which stand side by side. */
+		if (i == 0 || strcmp(package, package_of(missing_tools[i - 1])) != 0)
+			fprintf(out, " %s", package);
 	}
 	fprintf(out, "\n");
 }
@@ -306,17 +315,24 @@ int validate_initramfs(const char *path, const struct validate_driver *driver,
 	put_text(&a, "init", validate_script("init"));
 	put_text(&a, "bin/lib.sh", validate_script("lib.sh"));
 	put_text(&a, "bin/driver.sh", driver->script);
-	for (size_t i = 0; i < CLI_COUNT(base_tools); i++)
-		put_tool(&a, base_tools[i]);
+	for (size_t i = 0; i < CLI_COUNT(base_tools); i++) {
+		if (!find_tool(base_tools[i])) {
+			message("%s is missing; install it (Debian package %s)", base_tools[i],
+				package_of(base_tools[i]));
+			a.failed = true;
+		} else {
+			put_tool(&a, base_tools[i]);
+		}
+	}
 	validate_words(driver, "tools", put_tool, &a);
 	if (access("/etc/ld.so.cache", R_OK) == 0)
 		put_file(&a, "etc/ld.so.cache", "/etc/ld.so.cache");
 	put_modules(&a, driver);
 	put_header(&a, "TRAILER!!!", 0, 0);
-	failed = ferror(a.out) || a.failed;
+	failed = ferror(a.out);
 	if (fclose(a.out) != 0 || failed) {
 		message("cannot write %s: %s", path, strerror(errno));
 		return -1;
 	}
-	return 0;
+	return a.failed ? -1 : 0;
 }
