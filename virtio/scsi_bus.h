@@ -76,6 +76,12 @@ int scsi_bus_execute(struct scsi_bus *bus, unsigned target, unsigned lun,
 /* The same for the well-known unit REPORT LUNS, which is of no target. */
 void scsi_bus_execute_well_known(struct scsi_bus *bus, struct scsi_command *cmd);
 
+/*
+ * The number of a unit as a guest sees it in REPORT LUNS, on a single level: peripheral device
+ * addressing below 256, flat space addressing above (SAM-5, 4.7).
+ */
+void scsi_encode_lun(uint8_t p[8], unsigned lun);
+
 /* Answer REPORT LUNS for a target. */
 void scsi_report_luns(struct scsi_bus *bus, unsigned target, struct scsi_command *cmd);
 

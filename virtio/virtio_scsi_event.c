@@ -41,6 +41,7 @@ static void report(struct scsi_bus *bus, const struct scsi_lun *lun, unsigned fe
 {
 	struct virtio_scsi *scsi = container_of(bus, struct virtio_scsi, bus);
 	struct virtio_device *vd = &scsi->vd;
+	uint8_t number[8];
 
 	/* A driver that has yet to start will look for itself. */
 	if (!(vd->status & VIRTIO_CONFIG_S_DRIVER_OK) || vd->resetting || !virtio_has(vd, feature))
@@ -49,11 +50,12 @@ static void report(struct scsi_bus *bus, const struct scsi_lun *lun, unsigned fe
 		scsi->events_missed = true;
 		return;
 	}
+	/* Linux looks for the unit under exactly the number that REPORT LUNS gave it. */
+	scsi_encode_lun(number, (unsigned)lun->lun);
 	scsi->events[(scsi->event_first + scsi->event_count++) % VIRTIO_SCSI_EVENTS] =
 		(struct virtio_scsi_event){
 			.event = event,
-			.lun = {1, (uint8_t)lun->target, (uint8_t)(0x40 | lun->lun >> 8),
-				(uint8_t)lun->lun},
+			.lun = {1, (uint8_t)lun->target, number[0], number[1]},
 			.reason = reason,
 		};
 	virtio_scsi_events_flush(scsi);

@@ -271,6 +271,7 @@ check hotplug 60 'hot add, and hot remove under I/O'
 check_hotplug() {
 	ask add scsi-disk id=hot,bus=main,target=9,lun=3,path=@/hot,serial=hot
 	disk hot
+	readlink "/sys/block/$dev/device" | grep ':9:3$' || fail 'not at the address where it was added'
 	write_pattern "$dev" 1
 	while dd if=/dev/$dev of=/dev/null bs=64k count=64 iflag=direct; do :; done &
 	reader=$!

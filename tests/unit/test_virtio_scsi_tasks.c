@@ -289,6 +289,7 @@ Test(virtio_scsi_tasks, larger_disk_is_noticed)
 		     err.message);
 	event = event_at(at);
 	cr_assert_eq(event.event, VIRTIO_SCSI_T_PARAM_CHANGE);
+	cr_assert_eq(event.lun[2], 0, "below 256 as REPORT LUNS has it: Linux compares");
 	cr_assert_eq(event.reason, 0x2a | 0x09 << 8);
 	scsi_assert_sense(scsi_do(&f, &ready), SENSE_CAPACITY_CHANGED);
 	scsi_assert_good(scsi_get(&f, (struct scsi_ask){.cdb = {SCSI_READ_CAPACITY_10}}, data, 8));
