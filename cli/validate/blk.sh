@@ -12,7 +12,7 @@
 #: file    readonly 4M
 #: device  virtio-blk path=@/data,serial=data,queues=@cpus
 #: device  virtio-blk path=@/discard,serial=discard
-#: device  virtio-blk path=@/large-sectors,serial=large-sectors,logical-block-size=4096
+#: device  virtio-blk id=large,path=@/large-sectors,serial=large-sectors,logical-block-size=4096
 #: device  virtio-blk path=@/readonly,serial=readonly,readonly=on
 
 # Sets $dev to the name of the disk with the serial number $1.
@@ -168,6 +168,18 @@ check_readonly() {
 	! dd if=/dev/urandom of="/dev/$dev" bs=4k count=1 oflag=direct || fail 'a write was taken after setrw'
 	ask sha256 readonly
 	[ "$answer" = "$sum" ] || fail 'the image has changed'
+}
+
+has_size() {
+	[ "$(cat "/sys/block/$1/size")" = "$2" ]
+}
+
+check resize 30 'a larger image is noticed'
+check_resize() {
+	disk large-sectors
+	ask action large resize size=96M
+	wait_until 10 has_size "$dev" $((96 << 11)) || fail "the size is $(cat /sys/block/$dev/size)"
+	dd if=/dev/urandom of=/dev/$dev bs=1M seek=95 count=1 oflag=direct
 }
 
 check bind 60 'unbind and bind'
