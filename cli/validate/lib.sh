@@ -106,7 +106,12 @@ milliseconds() {
 
 # per_second MIB MS: "N MiB/s"
 per_second() {
-	echo "$(($1 * 1000 / ($2 > 0 ? $2 : 1))) MiB/s"
+	rate=$(($1 * 1024000 / ($2 > 0 ? $2 : 1)))
+	if [ "$rate" -lt 10240 ]; then
+		echo "$rate KiB/s"
+	else
+		echo "$((rate / 1024)) MiB/s"
+	fi
 }
 
 # wait_until SECONDS COMMAND...: true once the command is; it is tried ten times a second.
