@@ -206,11 +206,26 @@ void virtio_ignore_doorbells(struct virtio_device *vd)
 
 /* ---- reset of one queue (2.6.1) ---- */
 
+static void finish_reset(struct virtio_queue *q)
+{
+	struct virtio_transport *t = q->vd->transport;
+
+	loop_fd_del(&q->kick);
+	virtio_queue_clear(q);
+	if (t && t->ops->reset_queue)
+		t->ops->reset_queue(t, q->index);
+}
+
 /* Lock held. */
 static void begin_reset(struct virtio_queue *q)
 {
 	if (!q->enabled || q->resetting || q->vd->resetting)
 		return;
+	/* The class has not seen it yet: there is nothing to wait for. */
+	if (!(q->vd->status & VIRTIO_CONFIG_S_DRIVER_OK)) {
+		finish_reset(q);
+		return;
+	}
 	q->resetting = true; /* no chain is taken from here on */
 	loop_post(q->vd->dev.loop, &q->vd->queue_task);
 }
@@ -244,16 +259,6 @@ bool virtio_queue_resetting(struct virtio_device *vd, unsigned queue)
 	resetting = q && q->resetting;
 	device_unlock(&vd->dev);
 	return resetting;
-}
-
-static void finish_reset(struct virtio_queue *q)
-{
-	struct virtio_transport *t = q->vd->transport;
-
-	loop_fd_del(&q->kick);
-	virtio_queue_clear(q);
-	if (t && t->ops->reset_queue)
-		t->ops->reset_queue(t, q->index);
 }
 
 void virtio_finish_queue_resets(struct virtio_device *vd, bool drained)
