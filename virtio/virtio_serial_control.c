@@ -73,7 +73,7 @@ static bool send(struct virtio_serial *s, unsigned nr, unsigned say)
 	struct message m;
 	size_t len, sent;
 
-	if (virtio_serial_pop(&s->vd, VIRTIO_SERIAL_CONTROL_RX, &chain) <= 0)
+	if (virtio_pop_or_wait(&s->vd, VIRTIO_SERIAL_CONTROL_RX, &chain) <= 0)
 		return false;
 	if (chain->out_len || chain->in_len < sizeof(m.header)) {
 		virtio_broken(&s->vd, "a control buffer with %llu bytes to write",
