@@ -168,8 +168,9 @@ static void port_ready(struct virtio_serial_port *port)
 	unsigned say = 0;
 
 	port->ready = true;
-	/* What was to be said of its state is said anew. */
-	s->slots[port->nr].say &= VIRTIO_SERIAL_SAY_REMOVE | VIRTIO_SERIAL_SAY_ADD;
+	/* What was to be said of its state is said anew, but it may have heard that it is open. */
+	s->slots[port->nr].say &=
+		VIRTIO_SERIAL_SAY_REMOVE | VIRTIO_SERIAL_SAY_ADD | VIRTIO_SERIAL_SAY_CLOSED;
 	if (port->dev.cls == &console_port_class)
 		say |= VIRTIO_SERIAL_SAY_CONSOLE;
 	if (port->name)
