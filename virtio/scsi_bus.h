@@ -77,10 +77,10 @@ int scsi_bus_execute(struct scsi_bus *bus, unsigned target, unsigned lun,
 void scsi_bus_execute_well_known(struct scsi_bus *bus, struct scsi_command *cmd);
 
 /*
- * The number of a unit as a guest sees it in REPORT LUNS, on a single level: peripheral device
- * addressing below 256, flat space addressing above (SAM-5, 4.7).
+ * A logical unit's number as REPORT LUNS has it, of which six more bytes are 0: single level,
+ * peripheral device addressing below 256, flat space addressing above (SAM-5, 4.7).
  */
-void scsi_encode_lun(uint8_t p[8], unsigned lun);
+void scsi_lun_encode(uint8_t p[2], unsigned lun);
 
 /* Answer REPORT LUNS for a target. */
 void scsi_report_luns(struct scsi_bus *bus, unsigned target, struct scsi_command *cmd);

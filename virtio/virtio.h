@@ -203,6 +203,9 @@ static inline bool virtio_has(const struct virtio_device *vd, unsigned bit)
  * just leaves.
  */
 int virtio_pop(struct virtio_device *vd, unsigned queue, struct virtq_chain **chain) MUST_CHECK;
+/* The same; where there is none, the driver's next one rings the doorbell. */
+int virtio_pop_or_wait(struct virtio_device *vd, unsigned queue,
+		       struct virtq_chain **chain) MUST_CHECK;
 
 /* Push and schedule the end-of-batch publication. Home loop, lock held. */
 void virtio_push(struct virtio_device *vd, unsigned queue, struct virtq_chain *chain,

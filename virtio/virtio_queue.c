@@ -335,6 +335,19 @@ int virtio_pop(struct virtio_device *vd, unsigned queue, struct virtq_chain **ch
 	return rc;
 }
 
+int virtio_pop_or_wait(struct virtio_device *vd, unsigned queue, struct virtq_chain **chain)
+{
+	/* A driver that moves its index to and fro would keep us here. */
+	for (unsigned tries = 0; tries < 2; tries++) {
+		const int rc = virtio_pop(vd, queue, chain);
+
+		if (rc || !virtq_notify_enable(vd->queues[queue].vq))
+			return rc;
+	}
+	virtio_queue_ring(vd, queue);
+	return 0;
+}
+
 void virtio_push(struct virtio_device *vd, unsigned queue, struct virtq_chain *chain,
 		 uint32_t written)
 {
