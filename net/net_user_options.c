@@ -47,10 +47,9 @@ const struct option_desc net_user_options[] = {
 	{.name = "mtu",
 	 .type = OPTION_UINT,
 	 .offset = offsetof(struct user, mtu),
-	 .fallback = "1500",
-	 .min = 1280,
-	 .max = 65520,
-	 .help = "largest packet, without the Ethernet header"},
+	 .min = USER_MIN_MTU,
+	 .max = USER_MAX_MTU,
+	 .help = "largest packet, without the Ethernet header (default: the card's, or 1500)"},
 	NET_OPTIONS(struct user),
 	OPTION_END,
 };

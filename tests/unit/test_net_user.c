@@ -350,6 +350,27 @@ Test(net_user, a_slow_guest_loses_nothing)
 	close(server);
 }
 
+Test(net_user, the_mtu_is_its_own_or_follows_the_card)
+{
+	net_fixture_open(&f, "user");
+	cr_assert_eq(net_mtu(f.net), 1500);
+	net_fixture_close(&f);
+	f.wish.mtu = 9000;
+	net_fixture_open(&f, "user");
+	cr_assert_eq(net_mtu(f.net), 9000);
+	net_fixture_close(&f);
+	net_fixture_open(&f, "user,mtu=2000");
+	cr_assert_eq(net_mtu(f.net), 2000);
+	net_fixture_close(&f);
+	f.wish.mtu = 68;
+	net_fixture_open(&f, "user");
+	cr_assert_eq(net_mtu(f.net), 1280, "IPv6 needs as much");
+	net_fixture_close(&f);
+	f.wish.mtu = 65535;
+	net_fixture_open(&f, "user");
+	cr_assert_eq(net_mtu(f.net), 65520);
+}
+
 Test(net_user, restrict_lets_nothing_out)
 {
 	struct guest_tcp t = {.f = &f, .from = GUEST, .to = HOST, .sport = 40000, .seq = 7};
