@@ -390,6 +390,23 @@ Test(net_user, restrict_lets_nothing_out)
 	close(server);
 }
 
+Test(net_user, restrict_also_holds_for_names)
+{
+	static const char *const specs[] = {"user", "user,restrict=on"};
+	struct frame frame;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(specs); i++) {
+		net_fixture_open(&f, specs[i]);
+		frame_udp4(&frame, GUEST, 40000, DNS, 53, "question", 8);
+		cr_assert_eq(net_fixture_send(&f, frame.data, frame.len), NET_SENT);
+		net_fixture_settle(&f);
+		cr_assert_not_null(
+			strstr(net_fixture_report(&f), i ? "\"sockets\":0" : "\"sockets\":1"),
+			"%s: %s", specs[i], net_fixture_report(&f));
+		net_fixture_close(&f);
+	}
+}
+
 /* ---- guestfwd ---- */
 
 static char socket_path[64];
