@@ -95,10 +95,11 @@ bool device_class_exists(const char *what, const char *cls);
  */
 int check_device(const char *what, const char *cls, const char *options);
 
-/* Print the device classes, the options of one, or what a stream can be. */
+/* Print the device classes, the options of one, or what a stream or a network can be. */
 void print_device_classes(void);
 void print_device_options(const char *cls);
 void print_streams(void);
+void print_networks(void);
 
 /* ---- shorthand.c: lists of key=value. What is returned is allocated. ---- */
 
