@@ -45,6 +45,7 @@ void virtio_net_set_link(struct virtio_net *n, bool wanted, bool backend)
 	n->link_backend = backend;
 	if (virtio_net_link_up(n) == before)
 		return;
+	virtio_net_vhost_update(n);
 	virtio_config_changed(&n->vd);
 	/* What waited for the other state is dropped or delivered now. */
 	n->tx_again |= n->tx_busy;
@@ -93,17 +94,20 @@ int virtio_net_set_pairs(struct virtio_net *n, unsigned pairs)
 {
 	int rc;
 
+	virtio_net_vhost_take_back(n, pairs);
 	n->in_backend = true;
 	rc = net_set_queue_pairs(n->net, pairs);
 	n->in_backend = false;
 	if (rc)
-		return rc;
+		goto out;
 	/* The driver may have filled and rung those that are new. */
 	for (unsigned pair = n->pairs; pair < pairs; pair++)
 		n->tx_again |= UINT32_C(1) << pair;
 	n->pairs = pairs;
 	virtio_net_later(n);
-	return 0;
+out:
+	virtio_net_vhost_update(n);
+	return rc;
 }
 
 static void run_later(struct loop_task *task)
@@ -181,14 +185,14 @@ static void activate(struct virtio_device *vd)
 	struct virtio_net *n = virtio_net(vd);
 	unsigned pairs = virtio_has(vd, VIRTIO_NET_F_MQ) ? n->pairs : 1;
 
+	n->pairs = 1;
+	virtio_net_vhost_try_again(n);
 	/*
 	 * The driver has no way to be told. With fewer pairs or offloads the backend is slower, and
 	 * what it delivers nevertheless is dropped.
 	 */
-	if (virtio_net_set_pairs(n, pairs)) {
+	if (virtio_net_set_pairs(n, pairs))
 		log_warn(vd->dev.env->log, vd->dev.id, "the backend refuses %u queue pairs", pairs);
-		n->pairs = 1;
-	}
 	/* A saved state may have claimed more than the driver negotiated. */
 	if (virtio_net_set_offloads(n, n->guest_offloads & vd->driver_features)) {
 		log_warn(vd->dev.env->log, vd->dev.id, "the backend refuses the offloads");
@@ -196,12 +200,31 @@ static void activate(struct virtio_device *vd)
 	}
 	n->rx_again |= n->rx_refused;
 	virtio_net_later(n);
+	virtio_net_vhost_update(n);
+}
+
+static void drain(struct virtio_device *vd)
+{
+	device_lock(&vd->dev);
+	virtio_net_vhost_take_back(virtio_net(vd), 0);
+	device_unlock(&vd->dev);
+	virtio_drained(vd);
+}
+
+static void drain_queue(struct virtio_device *vd, unsigned queue UNUSED)
+{
+	/* The other queue of the pair goes on without the kernel. */
+	virtio_net_vhost_update(virtio_net(vd));
 }
 
 static void kick(struct virtio_device *vd, unsigned queue)
 {
 	struct virtio_net *n = virtio_net(vd);
 
+	/* One that was enabled late may be what its pair has waited for. */
+	virtio_net_vhost_update(n);
+	if (vd->queues[queue].lent)
+		return;
 	if (queue == virtio_net_ctrl_queue(n) && virtio_has(vd, VIRTIO_NET_F_CTRL_VQ))
 		virtio_process(vd, queue, virtio_net_ctrl);
 	else if (queue % 2)
@@ -247,6 +270,8 @@ static void enter_loop(void *arg)
 	if (!r->rc)
 		r->rc = virtio_init(&n->vd, 2 * n->max_pairs + 1, (uint16_t)n->options.queue_size,
 				    virtio_net_offered(n), r->err);
+	if (!r->rc)
+		r->rc = virtio_net_vhost_init(n, r->err);
 	if (r->rc)
 		return;
 	n->link_backend = net_link_up(n->net);
@@ -259,6 +284,7 @@ static void leave_loop(void *arg)
 
 	if (n->net)
 		net_attach(n->net, NULL, NULL);
+	virtio_net_vhost_fini(n);
 	net_destroy(n->net);
 	n->net = NULL;
 	loop_task_cancel(n->vd.dev.loop, &n->task);
@@ -324,6 +350,8 @@ const struct virtio_class virtio_net_class = {
 	.features_set = features_set,
 	.activate = activate,
 	.kick = kick,
+	.drain = drain,
+	.drain_queue = drain_queue,
 	.reset = reset,
 	.save = virtio_net_save,
 	.load = virtio_net_load,

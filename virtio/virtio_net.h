@@ -5,7 +5,8 @@
  * virtio_net.c is the device: configuration space and life; virtio_net_options.c is what it is
  * asked to be and offers. virtio_net_rx.c and virtio_net_tx.c are the two ways of a packet,
  * virtio_net_ctrl.c is the control queue, and virtio_net_filter.c decides which packets the guest
- * wants. virtio_net_state.c saves and reports.
+ * wants. virtio_net_vhost.c lets the host's kernel move packets. virtio_net_state.c saves and
+ * reports.
  *
  * Everything but the vCPUs' accesses to configuration space and status runs on the home loop. A
  * packet is copied from or to the backend while it is handed over: between two calls no chain is in
@@ -98,6 +99,7 @@ struct virtio_net {
 	uint16_t mtu; /* 0: not offered */
 	/* Over the limit packets stay where they are: in the ring, and with the backend. */
 	struct virtio_throttle tx_throttle, rx_throttle;
+	struct virtio_net_vhost_pair *vhost; /* of max_pairs; NULL: not asked for */
 
 	/* Guarded by the device's lock. */
 	struct virtio_net_mac permanent_mac;
@@ -180,6 +182,21 @@ void virtio_net_filter_reset(struct virtio_net_filter *f);
 bool virtio_net_filter_match(const struct virtio_net_filter *f, const struct virtio_net_mac *own,
 			     bool vlans, const uint8_t *frame, size_t len);
 
+/* ---- virtio_net_vhost.c; home loop ---- */
+
+/* The device has its queues, the backend is open. On an error call fini. */
+int virtio_net_vhost_init(struct virtio_net *n, struct vmm_error *err) MUST_CHECK;
+/* Drained. */
+void virtio_net_vhost_fini(struct virtio_net *n);
+/* Something that decides about it may have changed: lend the pairs, or take them back. Locked. */
+void virtio_net_vhost_update(struct virtio_net *n);
+/* Take back that pair and those behind it. Lock held. */
+void virtio_net_vhost_take_back(struct virtio_net *n, unsigned first);
+/* What the kernel has refused it may take now. Lock held. */
+void virtio_net_vhost_try_again(struct virtio_net *n);
+/* How many are lent. */
+unsigned virtio_net_vhost_pairs(const struct virtio_net *n);
+
 /* ---- virtio_net_options.c ---- */
 
 extern const struct option_desc virtio_net_option_table[];
@@ -189,6 +206,9 @@ int virtio_net_check(const struct device *dev, const char *what, struct vmm_erro
 int virtio_net_check_options(const struct virtio_net_options *o, struct virtio_net_mac *mac,
 			     struct vmm_error *err) MUST_CHECK;
 int virtio_net_check_limits(const struct virtio_net_limits *limits,
+			    struct vmm_error *err) MUST_CHECK;
+/* Whether the backend leaves packets to limit. */
+int virtio_net_match_limits(const struct net *net, const struct virtio_net_limits *limits,
 			    struct vmm_error *err) MUST_CHECK;
 /* Whether the options and the backend, which is open, go together. */
 int virtio_net_match_backend(struct virtio_net *n, struct vmm_error *err) MUST_CHECK;

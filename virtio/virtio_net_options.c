@@ -110,6 +110,18 @@ int virtio_net_check(const struct device *dev, const char *what, struct vmm_erro
 	return net_check(o->backend, what, err);
 }
 
+int virtio_net_match_limits(const struct net *net, const struct virtio_net_limits *limits,
+			    struct vmm_error *err)
+{
+	const struct rate_limit_options *tx = &limits->tx, *rx = &limits->rx;
+
+	if (net_vhost(net) && (tx->bps || tx->iops || rx->bps || rx->iops))
+		return error_set(err, EINVAL,
+				 "with vhost=on packets do not pass where they could be limited; "
+				 "leave either out");
+	return 0;
+}
+
 int virtio_net_match_backend(struct virtio_net *n, struct vmm_error *err)
 {
 	unsigned most = net_max_queue_pairs(n->net), mtu = net_mtu(n->net);
@@ -120,6 +132,8 @@ int virtio_net_match_backend(struct virtio_net *n, struct vmm_error *err)
 	if (mtu && n->options.mtu > mtu)
 		return error_set(err, EINVAL, "mtu=%llu: the backend carries at most %u",
 				 (unsigned long long)n->options.mtu, mtu);
+	if (virtio_net_match_limits(n->net, &n->options.limits, err))
+		return -EINVAL;
 	n->max_pairs = (unsigned)n->options.queues;
 	n->mtu = (uint16_t)n->options.mtu;
 	/* Less than any driver takes for granted: it has to be told. */

@@ -222,6 +222,8 @@ static enum verdict receive(struct virtio_net *n, unsigned pair,
 	if (!running || pair >= n->pairs || !virtio_net_link_up(n) ||
 	    !vd->queues[virtio_net_rx_queue(pair)].enabled)
 		return DROPPED;
+	if (vd->queues[virtio_net_rx_queue(pair)].lent)
+		return DROPPED;
 	/* The machine is paused, or the device about to start: the packet can wait. */
 	if (!vd->active)
 		return NO_BUFFER;

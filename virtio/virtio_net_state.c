@@ -212,6 +212,8 @@ static int throttle(struct device *dev, const void *args, struct report *report 
 	int rc = virtio_net_check_limits(limits, err);
 
 	if (!rc)
+		rc = virtio_net_match_limits(n->net, limits, err);
+	if (!rc)
 		rc = virtio_throttle_set(&n->tx_throttle, &limits->tx, err);
 	if (!rc)
 		rc = virtio_throttle_set(&n->rx_throttle, &limits->rx, err);
@@ -295,6 +297,7 @@ static int status(struct device *dev, const void *args UNUSED, struct report *r,
 	report_u64(r, "mtu", n->mtu);
 	report_u64(r, "queue-pairs", n->pairs);
 	report_u64(r, "max-queue-pairs", n->max_pairs);
+	report_u64(r, "vhost-queue-pairs", virtio_net_vhost_pairs(n));
 	report_u64(r, "guest-offloads", n->guest_offloads);
 	report_counters(r, n);
 	report_filter(r, n);

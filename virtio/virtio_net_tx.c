@@ -171,7 +171,7 @@ void virtio_net_tx_run(struct virtio_net *n, unsigned pair)
 
 	/* 5.1.6.5.5.2: queues beyond those in use are not read. */
 	if (pair >= n->pairs || !n->vd.active || !n->vd.queues[queue].enabled ||
-	    n->vd.queues[queue].resetting || (n->tx_busy >> pair & 1))
+	    n->vd.queues[queue].resetting || n->vd.queues[queue].lent || (n->tx_busy >> pair & 1))
 		return;
 	/* As virtio_process, which cannot stop in the middle: a ring full, then others' turn. */
 	vq = n->vd.queues[queue].vq;
