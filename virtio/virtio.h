@@ -118,6 +118,7 @@ struct virtio_queue {
 	bool enabled;               /* the driver has enabled it */
 	bool resetting;             /* the driver wants it reset, chains are still in flight */
 	bool drain_asked;           /* of the class, for that reset */
+	bool lent;                  /* somebody else serves the rings: virtio_lend */
 	int kick_fd;                /* eventfd: doorbell */
 	struct loop_fd kick;
 };
@@ -225,6 +226,18 @@ void virtio_process(struct virtio_device *vd, unsigned queue, virtio_chain_fn *f
 /* The same where a backend or a rate limit may have to be waited for: asks before each pop. */
 void virtio_process_while(struct virtio_device *vd, unsigned queue, virtio_may_pop_fn *may_pop,
 			  virtio_chain_fn *fn);
+
+/*
+ * Lend the rings of an enabled queue, of which nothing is in flight, to somebody who serves them in
+ * the class's place (vhost): from here on nothing is popped or pushed, and doorbells are not read.
+ * position: of the next chain, in both directions. Split rings only. Home loop, lock held.
+ */
+void virtio_lend(struct virtio_device *vd, unsigned queue, struct virtq_layout *layout,
+		 uint16_t *position);
+/* Go on where the other one has stopped, at the latest in `drain`. Home loop, lock held. */
+void virtio_take_back(struct virtio_device *vd, unsigned queue, uint16_t position);
+/* Interrupt the driver for a queue that is or was lent. Lock held. */
+void virtio_interrupt(struct virtio_device *vd, unsigned queue);
 
 /* Kick an enabled queue, unless the device does not work just now. Home loop, lock held. */
 void virtio_kick(struct virtio_device *vd, unsigned queue);

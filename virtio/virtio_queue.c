@@ -4,6 +4,7 @@
  */
 #include "virtio/virtio_private.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <unistd.h>
 
@@ -180,7 +181,7 @@ static void on_doorbell(struct loop_fd *lfd, unsigned events UNUSED)
 /* If it is enabled and not watched yet. */
 static int watch_doorbell(struct virtio_queue *q)
 {
-	if (!q->enabled || q->kick.fd >= 0)
+	if (!q->enabled || q->lent || q->kick.fd >= 0)
 		return 0;
 	return loop_fd_add(q->vd->dev.loop, &q->kick, q->kick_fd, LOOP_IN, on_doorbell);
 }
@@ -202,6 +203,42 @@ void virtio_ignore_doorbells(struct virtio_device *vd)
 {
 	for (unsigned i = 0; i < vd->queue_count; i++)
 		loop_fd_del(&vd->queues[i].kick);
+}
+
+/* ---- rings that others serve ---- */
+
+void virtio_lend(struct virtio_device *vd, unsigned queue, struct virtq_layout *layout,
+		 uint16_t *position)
+{
+	struct virtio_queue *q = &vd->queues[queue];
+
+	assert(!q->lent && !virtq_in_flight(q->vq));
+	virtio_publish(vd);
+	loop_fd_del(&q->kick);
+	q->lent = true;
+	*layout = q->layout;
+	*position = virtq_position(q->vq).next_avail;
+}
+
+void virtio_take_back(struct virtio_device *vd, unsigned queue, uint16_t position)
+{
+	struct virtio_queue *q = &vd->queues[queue];
+
+	assert(q->lent);
+	q->lent = false;
+	virtq_set_position(q->vq, &(struct virtq_position){position, position});
+	if (!vd->active)
+		return;
+	if (watch_doorbell(q))
+		virtio_broken(vd, "the event loop has no room for its doorbells");
+	else
+		virtio_queue_ring(vd, queue); /* for what the other one has left */
+}
+
+void virtio_interrupt(struct virtio_device *vd, unsigned queue)
+{
+	if (vd->transport)
+		vd->transport->ops->notify_queue(vd->transport, queue);
 }
 
 /* ---- reset of one queue (2.6.1) ---- */

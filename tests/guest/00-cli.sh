@@ -300,11 +300,10 @@ shows 'every device and its options are in the manual page' "$repo/cli/vmm.1" \
 	"${classes[@]/#/It Cm }" "${keys[@]}"
 "$vmm" run --serial help >"$console" 2>"$messages" </dev/null
 shows '--serial help lists the streams' "$console" stdio pty unix:PATH file:PATH none index=
-for topic in run validate check-host exit-status; do
 "$vmm" run --net help >"$console" 2>"$messages" </dev/null
 shows '--net help lists the networks, their keys and the card'"'"'s' "$console" user hostfwd= tap ifname= \
 	stream:unix:PATH dgram:unix:PATH none mac=
-for topic in run check-host exit-status; do
+for topic in run validate check-host exit-status; do
 	if "$vmm" help "$topic" >"$console" 2>"$messages" && [ -s "$console" ] && [ ! -s "$messages" ]; then
 		ok "help $topic"
 	else
