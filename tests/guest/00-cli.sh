@@ -101,7 +101,6 @@ for n in 0 -1 256 10000 99999999999999999999 two 1.5 ''; do
 	refuses "--cpus '$n'" 2 '--cpus' "$n" '1 to 255' -- "${run[@]}" "--cpus=$n"
 done
 refuses '--memory without a unit' 2 '512' 'did you mean 512M?' -- "${run[@]}" --memory 512
-refuses '--memory of a byte' 2 'at least 16M' -- "${run[@]}" --memory 1
 refuses '--memory below the least' 2 '--memory 8M' '16M' -- "${run[@]}" --memory 8M
 refuses '--memory that is no size' 2 '--memory lots' '512M' -- "${run[@]}" --memory lots
 refuses '--memory beyond 64 bits' 2 '--memory 99999999T' -- "${run[@]}" --memory 99999999T
