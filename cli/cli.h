@@ -217,6 +217,8 @@ void terminal_continue(void);
 /* ---- commands: each returns the exit status; argv[0] is the command's name ---- */
 
 int command_run(int argc, char **argv);
+int command_validate(int argc, char **argv);
+void validate_options_help(void);
 int command_check_host(int argc, char **argv);
 int command_help(int argc, char **argv);
 int print_help(const char *topic);

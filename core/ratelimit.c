@@ -71,13 +71,24 @@ static uint64_t burst_of(uint64_t rate, uint64_t burst)
 	return burst ? burst : rate / 10;
 }
 
+int rate_limit_check(const struct rate_limit_options *o, const char *prefix, const char *ops,
+		     struct vmm_error *err)
+{
+	if (o->bps_burst && !o->bps)
+		return error_set(err, EINVAL, "%sbps-burst needs a limit: %sbps=…", prefix, prefix);
+	if (o->iops_burst && !o->iops)
+		return error_set(err, EINVAL, "%s%s-burst needs a limit: %s%s=…", prefix, ops,
+				 prefix, ops);
+	return 0;
+}
+
 int rate_limit_set(struct rate_limit *limit, const struct rate_limit_options *o,
 		   struct vmm_error *err)
 {
-	if (o->bps_burst && !o->bps)
-		return error_set(err, EINVAL, "bps-burst needs a limit: bps=…");
-	if (o->iops_burst && !o->iops)
-		return error_set(err, EINVAL, "iops-burst needs a limit: iops=…");
+	int rc = rate_limit_check(o, "", "iops", err);
+
+	if (rc)
+		return rc;
 	token_bucket_set(&limit->bytes, o->bps, NS_PER_SEC, burst_of(o->bps, o->bps_burst));
 	token_bucket_set(&limit->operations, o->iops, NS_PER_SEC, burst_of(o->iops, o->iops_burst));
 	return 0;

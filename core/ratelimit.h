@@ -53,17 +53,23 @@ struct rate_limit_options {
 	uint64_t iops, iops_burst; /* operations */
 };
 
-/* Rows for an option table, of a device or of an action; `field` is a rate_limit_options. */
+/*
+ * Rows for an option table, of a device or of an action; `field` is a rate_limit_options. The long
+ * form is for those that have several limits, or call an operation by another name.
+ */
 /* clang-format off */
-#define RATE_LIMIT_OPTIONS(owner, field)                                                           \
-	{.name = "bps", .type = OPTION_SIZE, .offset = offsetof(owner, field.bps),                 \
+#define RATE_LIMIT_ROWS(prefix, ops, operations, owner, field)                                     \
+	{.name = prefix "bps", .type = OPTION_SIZE, .offset = offsetof(owner, field.bps),          \
 	 .help = "bytes per second at most; 0: no limit"},                                         \
-	{.name = "bps-burst", .type = OPTION_SIZE, .offset = offsetof(owner, field.bps_burst),     \
-	 .help = "bytes at once after a rest; 0: a tenth of bps"},                                 \
-	{.name = "iops", .type = OPTION_UINT, .offset = offsetof(owner, field.iops),               \
-	 .help = "operations per second at most; 0: no limit"},                                    \
-	{.name = "iops-burst", .type = OPTION_UINT, .offset = offsetof(owner, field.iops_burst),   \
-	 .help = "operations at once after a rest; 0: a tenth of iops"}
+	{.name = prefix "bps-burst", .type = OPTION_SIZE,                                          \
+	 .offset = offsetof(owner, field.bps_burst),                                               \
+	 .help = "bytes at once after a rest; 0: a tenth of " prefix "bps"},                       \
+	{.name = prefix ops, .type = OPTION_UINT, .offset = offsetof(owner, field.iops),           \
+	 .help = operations " per second at most; 0: no limit"},                                   \
+	{.name = prefix ops "-burst", .type = OPTION_UINT,                                         \
+	 .offset = offsetof(owner, field.iops_burst),                                              \
+	 .help = operations " at once after a rest; 0: a tenth of " prefix ops}
+#define RATE_LIMIT_OPTIONS(owner, field) RATE_LIMIT_ROWS("", "iops", "operations", owner, field)
 /* clang-format on */
 
 struct rate_limit {
@@ -73,6 +79,13 @@ struct rate_limit {
 
 /* No limit at first. */
 void rate_limit_init(struct rate_limit *limit, struct clock *clock);
+
+/*
+ * Whether the options can be: -EINVAL for a burst without a rate, with a sentence that has the
+ * names of RATE_LIMIT_ROWS. Or 0.
+ */
+int rate_limit_check(const struct rate_limit_options *options, const char *prefix, const char *ops,
+		     struct vmm_error *err) MUST_CHECK;
 
 /*
  * Set the limits, at first or while running. Returns 0, or -EINVAL for a burst without a rate

@@ -130,6 +130,23 @@ int net_set_rx_offloads(struct net *net, unsigned offloads)
 	return net->ops->set_rx_offloads ? net->ops->set_rx_offloads(net, offloads) : 0;
 }
 
+bool net_vhost(const struct net *net)
+{
+	return net->vhost;
+}
+
+int net_lend(struct net *net, unsigned queue)
+{
+	assert(net->vhost && queue < net->pairs);
+	return net->ops->lend(net, queue);
+}
+
+void net_take_back(struct net *net, unsigned queue)
+{
+	assert(net->vhost && queue < net->pairs);
+	net->ops->take_back(net, queue);
+}
+
 bool net_link_up(const struct net *net)
 {
 	return net->link;

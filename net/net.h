@@ -110,6 +110,16 @@ enum net_result net_send(struct net *net, unsigned queue, const struct virtio_ne
 /* The front end has buffers again for queue pair `queue`. Delivers from the loop. */
 void net_receive_ready(struct net *net, unsigned queue);
 
+/*
+ * Whether the host's kernel is to move packets between rings and the backend (vhost=on). Where it
+ * does for a queue pair, that one is lent: net_lend returns the descriptor that the kernel needs,
+ * and until net_take_back the backend neither reads it nor may net_send be called for it. A packet
+ * that was refused before is lost. The pair is in use.
+ */
+bool net_vhost(const struct net *net);
+int net_lend(struct net *net, unsigned queue);
+void net_take_back(struct net *net, unsigned queue);
+
 bool net_link_up(const struct net *net);
 
 /* The largest MTU that the backend can carry, 0: any. */

@@ -39,6 +39,9 @@ struct net_ops {
 	int (*set_queue_pairs)(struct net *net, unsigned pairs);
 	int (*set_rx_offloads)(struct net *net, unsigned offloads);
 	void (*report)(const struct net *net, struct report *report);
+	/* Both, or none for backends that never set net.vhost. As net_lend, net_take_back. */
+	int (*lend)(struct net *net, unsigned queue);
+	void (*take_back)(struct net *net, unsigned queue);
 };
 
 struct net_counters {
@@ -66,6 +69,7 @@ struct net {
 	unsigned tx_offloads, rx_offloads;
 	unsigned mtu;
 	bool link;
+	bool vhost;                 /* asked for */
 	struct net_counters tx, rx; /* as the guest sees it */
 };
 

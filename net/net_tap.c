@@ -31,6 +31,7 @@ struct tap_queue {
 	unsigned index;
 	int fd; /* -1: none */
 	bool attached;
+	bool lent;   /* the kernel reads and writes it */
 	size_t held; /* bytes of a packet that the guest had no buffer for; 0: none */
 	struct {
 		struct virtio_net_hdr_v1 hdr;
@@ -66,6 +67,11 @@ static const struct option_desc options[] = {
 	 .min = 1,
 	 .max = NET_MAX_QUEUE_PAIRS,
 	 .help = "queue pairs (default: as many as the card has)"},
+	{.name = "vhost",
+	 .type = OPTION_BOOL,
+	 .offset = offsetof(struct tap, net.vhost),
+	 .fallback = "off",
+	 .help = "let the host's kernel move the packets (/dev/vhost-net)"},
 	NET_OPTIONS(struct tap),
 	OPTION_END,
 };
@@ -141,7 +147,7 @@ static void tap_event(struct loop_fd *lfd, unsigned events)
 
 static int watch(struct tap_queue *q)
 {
-	if (!q->attached || q->held)
+	if (!q->attached || q->held || q->lent)
 		loop_fd_del(&q->lfd);
 	else if (!q->lfd.loop || q->lfd.fd < 0)
 		return loop_fd_add(q->tap->net.loop, &q->lfd, q->fd, LOOP_IN, tap_event);
@@ -160,6 +166,24 @@ static void tap_receive(struct net *net, unsigned queue)
 }
 
 /* ---- queues and offloads ---- */
+
+static int tap_lend(struct net *net, unsigned queue)
+{
+	struct tap_queue *q = container_of(net, struct tap, net)->queue[queue];
+
+	if (q->held)
+		net_drop_rx(net);
+	q->held = 0;
+	q->lent = true;
+	loop_fd_del(&q->lfd);
+	return q->fd;
+}
+
+static void tap_take_back(struct net *net, unsigned queue)
+{
+	container_of(net, struct tap, net)->queue[queue]->lent = false;
+	tap_receive(net, queue);
+}
 
 static int attach_queue(struct tap_queue *q, bool attach)
 {
@@ -360,6 +384,11 @@ static int tap_open(struct net *net, struct vmm_error *err)
 		r = set_up_queue(tap, i, err);
 	if (r)
 		return r;
+	if (!tap->header && net->vhost)
+		return error_set(err, EINVAL,
+				 "%s: vhost=on needs descriptors that were opened with "
+				 "IFF_VNET_HDR",
+				 net->what);
 	if (tap->header)
 		probe_offloads(tap);
 	if (ours)
@@ -414,6 +443,11 @@ static int tap_check(struct net *net, struct vmm_error *err)
 	struct tap *tap = container_of(net, struct tap, net);
 	const char *name = tap->ifname ? tap->ifname : "tap%d";
 
+	if (net->vhost && net->pcap_path)
+		return error_set(err, EINVAL,
+				 "%s: with vhost=on there are no packets here for pcap=; leave "
+				 "either out",
+				 net->what);
 	if (tap->fds_text && (tap->ifname || tap->queues))
 		return error_set(err, EINVAL,
 				 "%s: fd= says which interface and how many queues; leave %s out",
@@ -435,6 +469,7 @@ static void tap_report(const struct net *net, struct report *report)
 
 	report_string(report, "interface", tap->name);
 	report_bool(report, "vnet-header", tap->header);
+	report_bool(report, "vhost", net->vhost);
 }
 
 const struct net_ops net_tap_ops = {
@@ -451,4 +486,6 @@ const struct net_ops net_tap_ops = {
 	.set_queue_pairs = tap_set_queue_pairs,
 	.set_rx_offloads = tap_set_rx_offloads,
 	.report = tap_report,
+	.lend = tap_lend,
+	.take_back = tap_take_back,
 };

@@ -228,6 +228,7 @@ static const struct device_action actions[] = {
 	 .args_size = sizeof(struct eject_args),
 	 .run = open_tray},
 	{.name = "close", .help = "close the tray", .run = close_tray},
+	SCSI_LUN_THROTTLE_ACTION,
 	{.name = NULL},
 };
 

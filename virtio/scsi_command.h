@@ -67,6 +67,7 @@ struct scsi_command {
 	struct list wait;        /* in lun->waiting */
 	uint64_t sequence;       /* in order of arrival on the bus */
 	bool running;            /* past the gate */
+	bool charged;            /* to the unit's rate limit */
 	enum scsi_outcome abort; /* not SCSI_COMPLETE: end it with this as soon as possible */
 	struct block_request req;
 	void (*next)(struct scsi_command *cmd); /* when req has succeeded */

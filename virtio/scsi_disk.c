@@ -261,6 +261,7 @@ static const struct device_action actions[] = {
 	 .implied = "size",
 	 .args_size = sizeof(struct block_resize_args),
 	 .run = resize},
+	SCSI_LUN_THROTTLE_ACTION,
 	{.name = NULL},
 };
 

@@ -116,7 +116,44 @@ static bool exclusive(const struct scsi_command *cmd)
 	return cmd->ordered || (cmd->opcode && (cmd->opcode->flags & SCSI_EXCLUSIVE));
 }
 
-static void pump(struct scsi_lun *lun)
+static bool limited(const struct scsi_command *cmd)
+{
+	return cmd->opcode && (cmd->opcode->flags & (SCSI_READS | SCSI_WRITES)) && !cmd->charged;
+}
+
+/* Whether the limit holds the command up. Then the timer will call. */
+static bool over_limit(struct scsi_lun *lun, const struct scsi_command *cmd)
+{
+	uint64_t wait, deadline;
+
+	if (!limited(cmd))
+		return false;
+	/* The timer is armed for the first of those that wait: so is this one. */
+	if (lun->limit_timer.heap_index >= 0)
+		return true;
+	wait = rate_limit_wait(&lun->limit);
+	if (!wait)
+		return false;
+	if (__builtin_add_overflow(clock_now(lun->limit.clock), wait, &deadline))
+		deadline = UINT64_MAX;
+	/* Without memory for a timer: better a disk that is too fast than one that hangs. */
+	return lun->stopped || !loop_timer_arm(&lun->limit_timer, deadline);
+}
+
+static void pass(struct scsi_lun *lun, struct scsi_command *cmd)
+{
+	if (limited(cmd)) {
+		rate_limit_charge(&lun->limit, cmd->out.len + cmd->in.len);
+		cmd->charged = true;
+	}
+	list_del(&cmd->wait);
+	lun->exclusive = exclusive(cmd);
+	lun->running++;
+	cmd->running = true;
+	run(lun, cmd);
+}
+
+void scsi_lun_pump(struct scsi_lun *lun)
 {
 	/* A command may end at once and come back here: no deeper for each that waits. */
 	if (lun->pumping)
@@ -127,20 +164,30 @@ static void pump(struct scsi_lun *lun)
 
 		if (exclusive(cmd) && lun->running)
 			break;
-		list_del(&cmd->wait);
-		lun->exclusive = exclusive(cmd);
-		lun->running++;
-		cmd->running = true;
-		run(lun, cmd);
+		if (!over_limit(lun, cmd))
+			pass(lun, cmd);
+		else if (lun->stopped)
+			scsi_status(cmd, SCSI_STATUS_BUSY);
+		else
+			break;
 	}
 	lun->pumping = false;
+}
+
+void scsi_lun_stop_waiting(struct scsi_lun *lun)
+{
+	const bool stopped = lun->stopped;
+
+	lun->stopped = true;
+	scsi_lun_pump(lun);
+	lun->stopped = stopped;
 }
 
 void scsi_lun_execute(struct scsi_lun *lun, struct scsi_command *cmd)
 {
 	cmd->opcode = scsi_opcode_find(scsi_lun_class(lun)->opcodes, cmd->cdb);
 	cmd->outcome = cmd->abort = SCSI_COMPLETE;
-	cmd->running = false;
+	cmd->running = cmd->charged = false;
 	cmd->sequence = ++lun->bus->sequence;
 	lun->bus->in_flight++;
 	list_add_tail(&lun->commands, &cmd->link);
@@ -148,7 +195,7 @@ void scsi_lun_execute(struct scsi_lun *lun, struct scsi_command *cmd)
 	if (lun->stopped)
 		scsi_status(cmd, SCSI_STATUS_BUSY);
 	else
-		pump(lun);
+		scsi_lun_pump(lun);
 }
 
 void scsi_lun_finish(struct scsi_command *cmd)
@@ -173,7 +220,7 @@ void scsi_lun_finish(struct scsi_command *cmd)
 		scsi_lun_class(lun)->finished(lun);
 	if (lun->resting && list_empty(&lun->commands))
 		loop_post(lun->dev.loop, &lun->rest_task);
-	pump(lun);
+	scsi_lun_pump(lun);
 }
 
 void scsi_lun_abort(struct scsi_lun *lun, unsigned nexus, const uint64_t *tag,
@@ -195,7 +242,7 @@ void scsi_lun_abort(struct scsi_lun *lun, unsigned nexus, const uint64_t *tag,
 			scsi_lun_finish(cmd);
 	}
 	lun->pumping = pumping;
-	pump(lun);
+	scsi_lun_pump(lun);
 }
 
 bool scsi_lun_alone(const struct scsi_command *cmd)
@@ -212,7 +259,7 @@ void scsi_lun_again_alone(struct scsi_command *cmd)
 	lun->running--;
 	/* In front: it was its turn. */
 	list_add_tail(lun->waiting.next, &cmd->wait);
-	pump(lun);
+	scsi_lun_pump(lun);
 }
 
 void *scsi_lun_bounce(struct scsi_lun *lun)

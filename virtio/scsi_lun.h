@@ -13,11 +13,17 @@
  * WRITE, all that need the unit's one bounce buffer, ORDERED tasks). These wait until nothing runs,
  * and later ones wait behind them.
  *
+ * A unit's rate limit is kept at the gate too, for commands that reservations may exclude (those
+ * that read or write): so it holds up no other unit. They have left the ring, which bounds how many
+ * there can be. To wait for a limit would make a reset or a pause take as long as the limit
+ * pleases, so that then they end with BUSY, and a driver sends them again.
+ *
  * Home loop and the bus's lock, except where something else is said.
  */
 #ifndef VIRTIO_SCSI_LUN_H
 #define VIRTIO_SCSI_LUN_H
 
+#include "core/ratelimit.h"
 #include "virtio/scsi_bus.h"
 #include "virtio/scsi_reservation.h"
 
@@ -96,6 +102,7 @@ struct scsi_lun {
 	uint64_t target, lun;
 	uint64_t wwn;
 	bool removable;
+	struct rate_limit_options limits;
 
 	struct scsi_bus *bus; /* NULL: no controller */
 	struct list commands; /* all that have not ended, oldest first */
@@ -106,6 +113,8 @@ struct scsi_lun {
 	bool stopped; /* quiesced: new commands get BUSY */
 	bool resting; /* a quiesce waits for the last command */
 	struct loop_task rest_task;
+	struct rate_limit limit;
+	struct loop_timer limit_timer;        /* armed while the first that waits does so for it */
 	uint32_t attentions[SCSI_PR_NEXUSES]; /* bits of enum scsi_attention */
 	bool descriptor_sense;                /* D_SENSE of the control page */
 	struct scsi_reservations reservations;
@@ -136,7 +145,16 @@ static inline struct scsi_lun *scsi_lun(struct device *dev)
 	{.name = "wwn", .type = OPTION_UINT, .offset = offsetof(struct scsi_lun, wwn),             \
 	 .fallback = "0", .help = "world wide name, a 64-bit NAA number; 0: none"},         \
 	{.name = "vendor", .type = OPTION_STRING, .offset = offsetof(struct scsi_lun, vendor),     \
-	 .fallback = "VMM", .help = "vendor (at most 8 characters)"}
+	 .fallback = "VMM", .help = "vendor (at most 8 characters)"},                              \
+	RATE_LIMIT_OPTIONS(struct scsi_lun, limits)
+
+/* A row for its table of actions. */
+#define SCSI_LUN_THROTTLE_ACTION                                                                   \
+	{.name = "throttle",                                                                       \
+	 .help = "change the rate limits; what is not given is not limited",                       \
+	 .options = scsi_lun_throttle_options,                                                     \
+	 .args_size = sizeof(struct rate_limit_options),                                           \
+	 .run = scsi_lun_throttle}
 /* clang-format on */
 
 /* ---- life; the thread that adds and removes devices ---- */
@@ -150,6 +168,11 @@ int scsi_lun_init(struct scsi_lun *lun, struct vmm_error *err) MUST_CHECK;
 int scsi_lun_attach(struct scsi_lun *lun, struct vmm_error *err) MUST_CHECK;
 /* For unrealize: nobody sees it any more, and nothing is in flight when this returns. */
 void scsi_lun_fini(struct scsi_lun *lun);
+
+extern const struct option_desc scsi_lun_throttle_options[];
+/* device_action.run */
+int scsi_lun_throttle(struct device *dev, const void *args, struct report *report,
+		      struct vmm_error *err);
 
 /* device_class functions that are the same for each unit. */
 void scsi_lun_quiesce(struct device *dev);
@@ -169,6 +192,10 @@ void scsi_lun_commit(struct scsi_lun *lun, const struct scsi_lun_state *state);
 /* ---- working ---- */
 
 void scsi_lun_execute(struct scsi_lun *lun, struct scsi_command *cmd);
+/* Let those through the gate that may pass. */
+void scsi_lun_pump(struct scsi_lun *lun);
+/* End those that wait for the limit with BUSY; while lun->stopped, none waits for it. */
+void scsi_lun_stop_waiting(struct scsi_lun *lun);
 /* A command has ended (scsi_command.c). */
 void scsi_lun_finish(struct scsi_command *cmd);
 

@@ -27,6 +27,15 @@ static void at_rest(struct loop_task *task)
 		device_quiesced(&lun->dev);
 }
 
+static void on_limit_timer(struct loop_timer *timer)
+{
+	struct scsi_lun *lun = container_of(timer, struct scsi_lun, limit_timer);
+
+	device_lock(lun->bus->dev);
+	scsi_lun_pump(lun);
+	device_unlock(lun->bus->dev);
+}
+
 static int check_options(const struct scsi_lun *lun, struct vmm_error *err)
 {
 	if (lun->serial && strlen(lun->serial) > SERIAL_MAX)
@@ -38,7 +47,7 @@ static int check_options(const struct scsi_lun *lun, struct vmm_error *err)
 	if (lun->product && strlen(lun->product) > 2 * VENDOR_MAX)
 		return error_set(err, EINVAL, "product=%s is longer than %d characters",
 				 lun->product, 2 * VENDOR_MAX);
-	return 0;
+	return rate_limit_check(&lun->limits, "", "iops", err);
 }
 
 int scsi_lun_init(struct scsi_lun *lun, struct vmm_error *err)
@@ -57,6 +66,11 @@ int scsi_lun_init(struct scsi_lun *lun, struct vmm_error *err)
 	list_init(&lun->commands);
 	list_init(&lun->waiting);
 	loop_task_init(&lun->rest_task, at_rest);
+	loop_timer_init(lun->dev.loop, &lun->limit_timer, on_limit_timer);
+	rate_limit_init(&lun->limit, lun->dev.env->clock);
+	rc = rate_limit_set(&lun->limit, &lun->limits, err);
+	if (rc)
+		return rc;
 	lun->attentions[0] = 1u << SCSI_ATTENTION_POWER_ON;
 	for (unsigned i = 1; i < SCSI_PR_NEXUSES; i++)
 		lun->attentions[i] = lun->attentions[0];
@@ -122,6 +136,11 @@ static void detach_on_loop(void *arg)
 	device_unlock(lun->bus->dev);
 }
 
+static void disarm(void *arg)
+{
+	loop_timer_disarm(arg);
+}
+
 void scsi_lun_fini(struct scsi_lun *lun)
 {
 	if (!lun->bus)
@@ -131,6 +150,7 @@ void scsi_lun_fini(struct scsi_lun *lun)
 		/* What came after the quiesce that preceded this has been refused, or ends now. */
 		device_quiesce_wait(&lun->dev);
 	}
+	loop_call(lun->dev.loop, disarm, &lun->limit_timer);
 	device_set_parent(&lun->dev, NULL);
 	lun->bus = NULL;
 }
@@ -145,6 +165,7 @@ void scsi_lun_quiesce(struct device *dev)
 	device_lock(lun->bus->dev);
 	/* Or a busy guest would keep it from ever coming to rest. */
 	lun->stopped = true;
+	scsi_lun_pump(lun);
 	wait = lun->resting = !list_empty(&lun->commands);
 	device_unlock(lun->bus->dev);
 	if (!wait)
@@ -159,6 +180,32 @@ void scsi_lun_reset_device(struct device *dev)
 	lun->stopped = false;
 	scsi_lun_reset(lun, SCSI_ATTENTION_POWER_ON);
 	device_unlock(lun->bus->dev);
+}
+
+/* ---- the limit ---- */
+
+struct throttle_args {
+	struct rate_limit_options limits;
+};
+
+const struct option_desc scsi_lun_throttle_options[] = {
+	RATE_LIMIT_OPTIONS(struct throttle_args, limits),
+	OPTION_END,
+};
+
+int scsi_lun_throttle(struct device *dev, const void *args, struct report *report UNUSED,
+		      struct vmm_error *err)
+{
+	struct scsi_lun *lun = scsi_lun(dev);
+	int rc;
+
+	device_lock(lun->bus->dev);
+	rc = rate_limit_set(&lun->limit, args, err);
+	/* Who waits looks again. */
+	loop_timer_disarm(&lun->limit_timer);
+	scsi_lun_pump(lun);
+	device_unlock(lun->bus->dev);
+	return rc;
 }
 
 /* ---- saved state ---- */

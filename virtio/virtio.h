@@ -118,6 +118,7 @@ struct virtio_queue {
 	bool enabled;               /* the driver has enabled it */
 	bool resetting;             /* the driver wants it reset, chains are still in flight */
 	bool drain_asked;           /* of the class, for that reset */
+	bool lent;                  /* somebody else serves the rings: virtio_lend */
 	int kick_fd;                /* eventfd: doorbell */
 	struct loop_fd kick;
 };
@@ -150,6 +151,7 @@ struct virtio_device {
 	struct loop_hook publish; /* end of batch: publish queues that have pushed chains */
 	uint64_t dirty_queues[(VIRTIO_MAX_QUEUES + 63) / 64]; /* pushed since the last publish */
 	struct loop_task reset_task, activate_task, queue_task;
+	pthread_cond_t reset_done; /* `resetting` has become false; the device's lock */
 };
 
 static inline const struct virtio_class *virtio_class(const struct virtio_device *vd)
@@ -202,6 +204,9 @@ static inline bool virtio_has(const struct virtio_device *vd, unsigned bit)
  * just leaves.
  */
 int virtio_pop(struct virtio_device *vd, unsigned queue, struct virtq_chain **chain) MUST_CHECK;
+/* The same; where there is none, the driver's next one rings the doorbell. */
+int virtio_pop_or_wait(struct virtio_device *vd, unsigned queue,
+		       struct virtq_chain **chain) MUST_CHECK;
 
 /* Push and schedule the end-of-batch publication. Home loop, lock held. */
 void virtio_push(struct virtio_device *vd, unsigned queue, struct virtq_chain *chain,
@@ -221,6 +226,18 @@ void virtio_process(struct virtio_device *vd, unsigned queue, virtio_chain_fn *f
 /* The same where a backend or a rate limit may have to be waited for: asks before each pop. */
 void virtio_process_while(struct virtio_device *vd, unsigned queue, virtio_may_pop_fn *may_pop,
 			  virtio_chain_fn *fn);
+
+/*
+ * Lend the rings of an enabled queue, of which nothing is in flight, to somebody who serves them in
+ * the class's place (vhost): from here on nothing is popped or pushed, and doorbells are not read.
+ * position: of the next chain, in both directions. Split rings only. Home loop, lock held.
+ */
+void virtio_lend(struct virtio_device *vd, unsigned queue, struct virtq_layout *layout,
+		 uint16_t *position);
+/* Go on where the other one has stopped, at the latest in `drain`. Home loop, lock held. */
+void virtio_take_back(struct virtio_device *vd, unsigned queue, uint16_t position);
+/* Interrupt the driver for a queue that is or was lent. Lock held. */
+void virtio_interrupt(struct virtio_device *vd, unsigned queue);
 
 /* Kick an enabled queue, unless the device does not work just now. Home loop, lock held. */
 void virtio_kick(struct virtio_device *vd, unsigned queue);
@@ -246,6 +263,11 @@ void virtio_write_driver_features(struct virtio_device *vd, unsigned word, uint3
 uint8_t virtio_read_status(struct virtio_device *vd);
 /* Writing 0 starts a reset; the status reads 0 once it is complete (2.4.1). */
 void virtio_write_status(struct virtio_device *vd, uint8_t value);
+/*
+ * For a transport whose drivers do not look whether a reset is complete: wait until it is. Not on
+ * the home loop; where no thread runs that, as far as it gets by itself. Lock not held.
+ */
+void virtio_reset_wait(struct virtio_device *vd);
 uint8_t virtio_read_generation(struct virtio_device *vd);
 /* Bytes past the end of configuration space read 0, writes there vanish. */
 void virtio_read_config(struct virtio_device *vd, unsigned offset, void *buf, unsigned len);

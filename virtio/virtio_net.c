@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "virtio/virtio_net.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/random.h>
@@ -10,19 +9,11 @@
 
 #define BIT VIRTIO_NET_BIT
 
-/* 5.1.4.1: what a device may offer; IPv4 needs the lower bound. */
-#define MIN_MTU 68u
-#define MAX_MTU 65535u
-
 /* Up to what RSS would add, which is not offered. */
 #define CONFIG_SIZE offsetof(struct virtio_net_config, rss_max_key_size)
 
 _Static_assert(CONFIG_SIZE == 17, "5.1.4");
 _Static_assert(VIRTIO_NET_HDR_SIZE == 12, "5.1.6");
-
-enum duplex { DUPLEX_HALF, DUPLEX_FULL }; /* as configuration space has it */
-
-static const char *const duplex_names[] = {"half", "full", NULL};
 
 /* ---- configuration space (5.1.4) ---- */
 
@@ -54,6 +45,7 @@ void virtio_net_set_link(struct virtio_net *n, bool wanted, bool backend)
 	n->link_backend = backend;
 	if (virtio_net_link_up(n) == before)
 		return;
+	virtio_net_vhost_update(n);
 	virtio_config_changed(&n->vd);
 	/* What waited for the other state is dropped or delivered now. */
 	n->tx_again |= n->tx_busy;
@@ -102,17 +94,20 @@ int virtio_net_set_pairs(struct virtio_net *n, unsigned pairs)
 {
 	int rc;
 
+	virtio_net_vhost_take_back(n, pairs);
 	n->in_backend = true;
 	rc = net_set_queue_pairs(n->net, pairs);
 	n->in_backend = false;
 	if (rc)
-		return rc;
+		goto out;
 	/* The driver may have filled and rung those that are new. */
 	for (unsigned pair = n->pairs; pair < pairs; pair++)
 		n->tx_again |= UINT32_C(1) << pair;
 	n->pairs = pairs;
 	virtio_net_later(n);
-	return 0;
+out:
+	virtio_net_vhost_update(n);
+	return rc;
 }
 
 static void run_later(struct loop_task *task)
@@ -190,14 +185,14 @@ static void activate(struct virtio_device *vd)
 	struct virtio_net *n = virtio_net(vd);
 	unsigned pairs = virtio_has(vd, VIRTIO_NET_F_MQ) ? n->pairs : 1;
 
+	n->pairs = 1;
+	virtio_net_vhost_try_again(n);
 	/*
 	 * The driver has no way to be told. With fewer pairs or offloads the backend is slower, and
 	 * what it delivers nevertheless is dropped.
 	 */
-	if (virtio_net_set_pairs(n, pairs)) {
+	if (virtio_net_set_pairs(n, pairs))
 		log_warn(vd->dev.env->log, vd->dev.id, "the backend refuses %u queue pairs", pairs);
-		n->pairs = 1;
-	}
 	/* A saved state may have claimed more than the driver negotiated. */
 	if (virtio_net_set_offloads(n, n->guest_offloads & vd->driver_features)) {
 		log_warn(vd->dev.env->log, vd->dev.id, "the backend refuses the offloads");
@@ -205,12 +200,31 @@ static void activate(struct virtio_device *vd)
 	}
 	n->rx_again |= n->rx_refused;
 	virtio_net_later(n);
+	virtio_net_vhost_update(n);
+}
+
+static void drain(struct virtio_device *vd)
+{
+	device_lock(&vd->dev);
+	virtio_net_vhost_take_back(virtio_net(vd), 0);
+	device_unlock(&vd->dev);
+	virtio_drained(vd);
+}
+
+static void drain_queue(struct virtio_device *vd, unsigned queue UNUSED)
+{
+	/* The other queue of the pair goes on without the kernel. */
+	virtio_net_vhost_update(virtio_net(vd));
 }
 
 static void kick(struct virtio_device *vd, unsigned queue)
 {
 	struct virtio_net *n = virtio_net(vd);
 
+	/* One that was enabled late may be what its pair has waited for. */
+	virtio_net_vhost_update(n);
+	if (vd->queues[queue].lent)
+		return;
 	if (queue == virtio_net_ctrl_queue(n) && virtio_has(vd, VIRTIO_NET_F_CTRL_VQ))
 		virtio_process(vd, queue, virtio_net_ctrl);
 	else if (queue % 2)
@@ -237,105 +251,6 @@ static void reset(struct virtio_device *vd)
 
 /* ---- life ---- */
 
-static uint64_t offered(const struct virtio_net *n)
-{
-	const struct virtio_net_options *o = &n->options;
-	unsigned tx = net_tx_offloads(n->net), rx = net_rx_offloads(n->net);
-	uint64_t f = BIT(MAC) | BIT(STATUS) | BIT(CTRL_VQ) | BIT(CTRL_RX) | BIT(CTRL_RX_EXTRA) |
-		     BIT(CTRL_MAC_ADDR) | BIT(CTRL_VLAN) | BIT(GUEST_ANNOUNCE);
-
-	f |= o->mrg ? BIT(MRG_RXBUF) : 0;
-	f |= n->mtu ? BIT(MTU) : 0;
-	f |= n->max_pairs > 1 ? BIT(MQ) : 0;
-	f |= o->speed ? BIT(SPEED_DUPLEX) : 0;
-	/* 5.1.3.1: each of the others needs the checksum. */
-	if (o->csum && (tx & NET_CSUM)) {
-		f |= BIT(CSUM);
-		f |= o->tso && (tx & NET_TSO4) ? BIT(HOST_TSO4) : 0;
-		f |= o->tso && (tx & NET_TSO6) ? BIT(HOST_TSO6) : 0;
-		f |= o->uso && (tx & NET_USO) ? BIT(HOST_USO) : 0;
-	}
-	if ((f & (BIT(HOST_TSO4) | BIT(HOST_TSO6))) && (tx & NET_TSO_ECN))
-		f |= BIT(HOST_ECN);
-	if (o->guest_csum && (rx & NET_CSUM)) {
-		f |= BIT(GUEST_CSUM) | BIT(CTRL_GUEST_OFFLOADS);
-		f |= o->guest_tso && (rx & NET_TSO4) ? BIT(GUEST_TSO4) : 0;
-		f |= o->guest_tso && (rx & NET_TSO6) ? BIT(GUEST_TSO6) : 0;
-		f |= o->guest_uso && (rx & NET_USO) ? BIT(GUEST_USO4) | BIT(GUEST_USO6) : 0;
-	}
-	if ((f & (BIT(GUEST_TSO4) | BIT(GUEST_TSO6))) && (rx & NET_TSO_ECN))
-		f |= BIT(GUEST_ECN);
-	return f;
-}
-
-/* "52:54:00:12:34:56", of one station. */
-static bool parse_mac(const char *text, struct virtio_net_mac *mac)
-{
-	static const char digits[] = "0123456789abcdef";
-
-	for (unsigned i = 0; i < 2 * ETH_ALEN; i++) {
-		const char *digit = *text ? strchr(digits, tolower((unsigned char)*text)) : NULL;
-
-		if (!digit)
-			return false;
-		mac->byte[i / 2] = (uint8_t)(mac->byte[i / 2] << 4 | (digit - digits));
-		text++;
-		if (i % 2 && *text++ != (i == 2 * ETH_ALEN - 1 ? '\0' : ':'))
-			return false;
-	}
-	return !(mac->byte[0] & 1) && memcmp(mac, &(struct virtio_net_mac){0}, sizeof(*mac));
-}
-
-/* What can be wrong with the options by themselves. *mac: the one that was given, if any. */
-static int check_options(const struct virtio_net_options *o, struct virtio_net_mac *mac,
-			 struct vmm_error *err)
-{
-	if (!is_power_of_two(o->queue_size))
-		return error_set(err, EINVAL, "queue-size=%llu is not a power of two",
-				 (unsigned long long)o->queue_size);
-	if (o->mtu && o->mtu < MIN_MTU)
-		return error_set(err, EINVAL, "mtu=%llu is less than %u",
-				 (unsigned long long)o->mtu, MIN_MTU);
-	if (o->mac && !parse_mac(o->mac, mac))
-		return error_set(
-			err, EINVAL,
-			"mac=%s is not the address of a station, such as 52:54:00:12:34:56",
-			o->mac);
-	return 0;
-}
-
-static int check(const struct device *dev, const char *what, struct vmm_error *err)
-{
-	const struct virtio_net_options *o = &container_of(dev, struct virtio_net, vd.dev)->options;
-	struct virtio_net_mac mac = {{0}};
-	int rc = check_options(o, &mac, err);
-
-	if (rc) {
-		error_prefix(err, "%s", what);
-		return rc;
-	}
-	return net_check(o->backend, what, err);
-}
-
-/* Whether the options and the backend go together. */
-static int match_backend(struct virtio_net *n, struct vmm_error *err)
-{
-	unsigned most = net_max_queue_pairs(n->net), mtu = net_mtu(n->net);
-
-	if (n->options.queues > most)
-		return error_set(err, EINVAL, "queues=%llu: the backend serves at most %u",
-				 (unsigned long long)n->options.queues, most);
-	if (mtu && n->options.mtu > mtu)
-		return error_set(err, EINVAL, "mtu=%llu: the backend carries at most %u",
-				 (unsigned long long)n->options.mtu, mtu);
-	n->max_pairs = (unsigned)n->options.queues;
-	n->mtu = (uint16_t)n->options.mtu;
-	/* Less than any driver takes for granted: it has to be told. */
-	if (!n->mtu && mtu >= MIN_MTU && mtu < ETH_DATA_LEN)
-		n->mtu = (uint16_t)mtu;
-	return 0;
-}
-
 struct realizing {
 	struct virtio_net *n;
 	struct vmm_error *err;
@@ -352,10 +267,12 @@ static void enter_loop(void *arg)
 	r->rc = net_create(&n->net, n->options.backend, "backend", &wish, dev->loop, dev->env->log,
 			   r->err);
 	if (!r->rc)
-		r->rc = match_backend(n, r->err);
+		r->rc = virtio_net_match_backend(n, r->err);
 	if (!r->rc)
 		r->rc = virtio_init(&n->vd, 2 * n->max_pairs + 1, (uint16_t)n->options.queue_size,
-				    offered(n), r->err);
+				    virtio_net_offered(n), r->err);
+	if (!r->rc)
+		r->rc = virtio_net_vhost_init(n, r->err);
 	if (r->rc)
 		return;
 	n->link_backend = net_link_up(n->net);
@@ -368,6 +285,7 @@ static void leave_loop(void *arg)
 
 	if (n->net)
 		net_attach(n->net, NULL, NULL);
+	virtio_net_vhost_fini(n);
 	net_destroy(n->net);
 	n->net = NULL;
 	loop_task_cancel(n->vd.dev.loop, &n->task);
@@ -378,6 +296,8 @@ static void unrealize(struct device *dev)
 	struct virtio_net *n = virtio_net(virtio_device(dev));
 
 	loop_call(dev->loop, leave_loop, n);
+	virtio_throttle_fini(&n->tx_throttle);
+	virtio_throttle_fini(&n->rx_throttle);
 	virtio_fini(&n->vd);
 }
 
@@ -387,7 +307,7 @@ static int realize(struct device *dev, struct vmm_error *err)
 	struct realizing r = {n, err, 0};
 	/* Locally administered, and what tools know as a virtual machine's. */
 	struct virtio_net_mac mac = {{0x52, 0x54, 0x00}};
-	int rc = check_options(&n->options, &mac, err);
+	int rc = virtio_net_check_options(&n->options, &mac, err);
 
 	if (rc)
 		return rc;
@@ -398,7 +318,11 @@ static int realize(struct device *dev, struct vmm_error *err)
 	virtio_net_filter_reset(&n->filter);
 	n->link_wanted = true;
 	n->pairs = 1;
-	loop_call(dev->loop, enter_loop, &r);
+	r.rc = virtio_throttle_init(&n->tx_throttle, &n->vd, &n->options.limits.tx, err);
+	if (!r.rc)
+		r.rc = virtio_throttle_init(&n->rx_throttle, &n->vd, &n->options.limits.rx, err);
+	if (!r.rc)
+		loop_call(dev->loop, enter_loop, &r);
 	if (r.rc)
 		unrealize(dev);
 	return r.rc;
@@ -406,75 +330,17 @@ static int realize(struct device *dev, struct vmm_error *err)
 
 /* ---- the class ---- */
 
-#define SWITCH(option, field, text)                                                     \
-	{                                                                               \
-		.name = option, .type = OPTION_BOOL,                                    \
-		.offset = offsetof(struct virtio_net, options.field), .fallback = "on", \
-		.help = text                                                            \
-	}
-
-static const struct option_desc options[] = {
-	{.name = "backend",
-	 .type = OPTION_STRING,
-	 .offset = offsetof(struct virtio_net, options.backend),
-	 .fallback = "none",
-	 .help = "where packets go: user, tap, stream:…, dgram:… or none, with their options"},
-	{.name = "mac",
-	 .type = OPTION_STRING,
-	 .offset = offsetof(struct virtio_net, options.mac),
-	 .help = "the guest's address (default: a random one, 52:54:00:…)"},
-	{.name = "queues",
-	 .type = OPTION_UINT,
-	 .offset = offsetof(struct virtio_net, options.queues),
-	 .fallback = "1",
-	 .min = 1,
-	 .max = NET_MAX_QUEUE_PAIRS,
-	 .help = "queue pairs; no more than the backend can serve"},
-	{.name = "queue-size",
-	 .type = OPTION_UINT,
-	 .offset = offsetof(struct virtio_net, options.queue_size),
-	 .fallback = "256",
-	 .min = 16,
-	 .max = VIRTQ_MAX_SIZE,
-	 .help = "entries of each queue, a power of two"},
-	{.name = "mtu",
-	 .type = OPTION_UINT,
-	 .offset = offsetof(struct virtio_net, options.mtu),
-	 .max = MAX_MTU,
-	 .help = "what the guest is told to use as its MTU (default: nothing)"},
-	{.name = "speed",
-	 .type = OPTION_UINT,
-	 .offset = offsetof(struct virtio_net, options.speed),
-	 .max = INT32_MAX,
-	 .help = "Mbit/s that the guest sees (default: unknown)"},
-	{.name = "duplex",
-	 .type = OPTION_ENUM,
-	 .offset = offsetof(struct virtio_net, options.duplex),
-	 .values = duplex_names,
-	 .fallback = "full",
-	 .help = "what the guest sees where a speed is given"},
-	SWITCH("mrg", mrg, "offer receive buffers that are merged"),
-	SWITCH("csum", csum, "offer to complete checksums of the guest's packets"),
-	SWITCH("tso", tso, "offer to segment TCP for the guest"),
-	SWITCH("uso", uso, "offer to segment UDP for the guest"),
-	SWITCH("guest-csum", guest_csum, "offer packets with partial checksums to the guest"),
-	SWITCH("guest-tso", guest_tso, "offer large TCP packets to the guest"),
-	SWITCH("guest-uso", guest_uso, "offer large UDP packets to the guest"),
-	VIRTIO_OPTIONS(struct virtio_net, vd),
-	OPTION_END,
-};
-
 const struct virtio_class virtio_net_class = {
 	.device =
 		{
 			.name = "virtio-net",
 			.help = "network card",
 			VIRTIO_DEVICE_FUNCTIONS,
-			.options = options,
+			.options = virtio_net_option_table,
 			.size = sizeof(struct virtio_net),
 			.state_version = 1,
 			.actions = virtio_net_actions,
-			.check = check,
+			.check = virtio_net_check,
 			.realize = realize,
 			.unrealize = unrealize,
 		},
@@ -485,6 +351,8 @@ const struct virtio_class virtio_net_class = {
 	.features_set = features_set,
 	.activate = activate,
 	.kick = kick,
+	.drain = drain,
+	.drain_queue = drain_queue,
 	.reset = reset,
 	.save = virtio_net_save,
 	.load = virtio_net_load,

@@ -2,9 +2,11 @@
 /*
  * virtio-net (virtio 1.2, section 5.1). For virtio_net*.c only.
  *
- * virtio_net.c is the device: options, features, configuration space, life. virtio_net_rx.c and
- * virtio_net_tx.c are the two ways of a packet, virtio_net_ctrl.c is the control queue, and
- * virtio_net_filter.c decides which packets the guest wants. virtio_net_state.c saves and reports.
+ * virtio_net.c is the device: configuration space and life; virtio_net_options.c is what it is
+ * asked to be and offers. virtio_net_rx.c and virtio_net_tx.c are the two ways of a packet,
+ * virtio_net_ctrl.c is the control queue, and virtio_net_filter.c decides which packets the guest
+ * wants. virtio_net_vhost.c lets the host's kernel move packets. virtio_net_state.c saves and
+ * reports.
  *
  * Everything but the vCPUs' accesses to configuration space and status runs on the home loop. A
  * packet is copied from or to the backend while it is handed over: between two calls no chain is in
@@ -20,7 +22,7 @@
 #include <linux/virtio_net.h>
 
 #include "net/net.h"
-#include "virtio/virtio.h"
+#include "virtio/virtio_throttle.h"
 
 /* 5.1.3; older headers of the kernel lack them. */
 #ifndef VIRTIO_NET_F_GUEST_USO4
@@ -79,7 +81,15 @@ struct virtio_net_options {
 	uint64_t queues, queue_size, mtu, speed;
 	int duplex;
 	bool csum, tso, uso, guest_csum, guest_tso, guest_uso, mrg;
+	struct virtio_net_limits {
+		struct rate_limit_options tx, rx;
+	} limits;
 };
+
+/* Rows for an option table; `field` is a virtio_net_limits. */
+#define VIRTIO_NET_LIMIT_ROWS(owner, field)                        \
+	RATE_LIMIT_ROWS("tx-", "pps", "packets", owner, field.tx), \
+		RATE_LIMIT_ROWS("rx-", "pps", "packets", owner, field.rx)
 
 struct virtio_net {
 	struct virtio_device vd; /* first */
@@ -87,6 +97,9 @@ struct virtio_net {
 	struct net *net;
 	unsigned max_pairs;
 	uint16_t mtu; /* 0: not offered */
+	/* Over the limit packets stay where they are: in the ring, and with the backend. */
+	struct virtio_throttle tx_throttle, rx_throttle;
+	struct virtio_net_vhost_pair *vhost; /* of max_pairs; NULL: not asked for */
 
 	/* Guarded by the device's lock. */
 	struct virtio_net_mac permanent_mac;
@@ -169,11 +182,44 @@ void virtio_net_filter_reset(struct virtio_net_filter *f);
 bool virtio_net_filter_match(const struct virtio_net_filter *f, const struct virtio_net_mac *own,
 			     bool vlans, const uint8_t *frame, size_t len);
 
+/* ---- virtio_net_vhost.c; home loop ---- */
+
+/* The device has its queues, the backend is open. On an error call fini. */
+int virtio_net_vhost_init(struct virtio_net *n, struct vmm_error *err) MUST_CHECK;
+/* Drained. */
+void virtio_net_vhost_fini(struct virtio_net *n);
+/* Something that decides about it may have changed: lend the pairs, or take them back. Locked. */
+void virtio_net_vhost_update(struct virtio_net *n);
+/* Take back that pair and those behind it. Lock held. */
+void virtio_net_vhost_take_back(struct virtio_net *n, unsigned first);
+/* What the kernel has refused it may take now. Lock held. */
+void virtio_net_vhost_try_again(struct virtio_net *n);
+/* How many are lent. */
+unsigned virtio_net_vhost_pairs(const struct virtio_net *n);
+
+/* ---- virtio_net_options.c ---- */
+
+extern const struct option_desc virtio_net_option_table[];
+/* device_class.check */
+int virtio_net_check(const struct device *dev, const char *what, struct vmm_error *err);
+/* What can be wrong with the options by themselves. *mac: the one that was given, if any. */
+int virtio_net_check_options(const struct virtio_net_options *o, struct virtio_net_mac *mac,
+			     struct vmm_error *err) MUST_CHECK;
+int virtio_net_check_limits(const struct virtio_net_limits *limits,
+			    struct vmm_error *err) MUST_CHECK;
+/* Whether the backend leaves packets to limit. */
+int virtio_net_match_limits(const struct net *net, const struct virtio_net_limits *limits,
+			    struct vmm_error *err) MUST_CHECK;
+/* Whether the options and the backend, which is open, go together. */
+int virtio_net_match_backend(struct virtio_net *n, struct vmm_error *err) MUST_CHECK;
+/* The feature bits to offer. */
+uint64_t virtio_net_offered(const struct virtio_net *n);
+
 /* ---- virtio_net_state.c ---- */
 
 void virtio_net_save(struct virtio_device *vd, struct state_writer *w);
 int virtio_net_load(struct virtio_device *vd, struct state_reader *r, uint32_t version);
-/* The actions `link`, `announce` and `status`. */
+/* The actions `link`, `announce`, `throttle` and `status`. */
 extern const struct device_action virtio_net_actions[];
 
 /* ---- virtio_net.c ---- */

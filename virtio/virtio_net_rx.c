@@ -200,9 +200,14 @@ static enum verdict deliver(struct virtio_net *n, unsigned pair,
 	if (!virtio_net_filter_match(&n->filter, &n->mac,
 				     virtio_has(&n->vd, VIRTIO_NET_F_CTRL_VLAN), start, head))
 		return FILTERED;
+	/* Then the timer kicks the queue, as the driver does. */
+	if (!virtio_throttle_may_pop(&n->rx_throttle, queue))
+		return NO_BUFFER;
 	verdict = gather(n, queue, VIRTIO_NET_HDR_SIZE + p->len, &count);
-	if (verdict == TAKEN)
+	if (verdict == TAKEN) {
+		virtio_throttle_charge(&n->rx_throttle, p->len);
 		fill(n, queue, hdr, p, count);
+	}
 	return verdict;
 }
 
@@ -216,6 +221,8 @@ static enum verdict receive(struct virtio_net *n, unsigned pair,
 
 	if (!running || pair >= n->pairs || !virtio_net_link_up(n) ||
 	    !vd->queues[virtio_net_rx_queue(pair)].enabled)
+		return DROPPED;
+	if (vd->queues[virtio_net_rx_queue(pair)].lent)
 		return DROPPED;
 	/* The machine is paused, or the device about to start: the packet can wait. */
 	if (!vd->active)

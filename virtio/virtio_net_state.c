@@ -195,6 +195,31 @@ static int announce(struct device *dev, const void *args UNUSED, struct report *
 	return error_set(err, EOPNOTSUPP, "the guest's driver cannot announce itself");
 }
 
+struct throttle_args {
+	struct virtio_net_limits limits;
+};
+
+static const struct option_desc throttle_options[] = {
+	VIRTIO_NET_LIMIT_ROWS(struct throttle_args, limits),
+	OPTION_END,
+};
+
+static int throttle(struct device *dev, const void *args, struct report *report UNUSED,
+		    struct vmm_error *err)
+{
+	const struct virtio_net_limits *limits = &((const struct throttle_args *)args)->limits;
+	struct virtio_net *n = virtio_net(virtio_device(dev));
+	int rc = virtio_net_check_limits(limits, err);
+
+	if (!rc)
+		rc = virtio_net_match_limits(n->net, limits, err);
+	if (!rc)
+		rc = virtio_throttle_set(&n->tx_throttle, &limits->tx, err);
+	if (!rc)
+		rc = virtio_throttle_set(&n->rx_throttle, &limits->rx, err);
+	return rc;
+}
+
 static void report_mac(struct report *r, const char *name, const struct virtio_net_mac *mac)
 {
 	const uint8_t *b = mac->byte;
@@ -272,6 +297,7 @@ static int status(struct device *dev, const void *args UNUSED, struct report *r,
 	report_u64(r, "mtu", n->mtu);
 	report_u64(r, "queue-pairs", n->pairs);
 	report_u64(r, "max-queue-pairs", n->max_pairs);
+	report_u64(r, "vhost-queue-pairs", virtio_net_vhost_pairs(n));
 	report_u64(r, "guest-offloads", n->guest_offloads);
 	report_counters(r, n);
 	report_filter(r, n);
@@ -292,6 +318,11 @@ const struct device_action virtio_net_actions[] = {
 	{.name = "announce",
 	 .help = "have the guest tell the network where it is",
 	 .run = announce},
+	{.name = "throttle",
+	 .help = "change the rate limits; what is not given is not limited",
+	 .options = throttle_options,
+	 .args_size = sizeof(struct throttle_args),
+	 .run = throttle},
 	{.name = "status", .help = "addresses, filters, link and counters", .run = status},
 	{.name = NULL},
 };

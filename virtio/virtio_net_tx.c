@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "virtio/virtio_net.h"
 
+#include <errno.h>
+
 /* Checksums are two bytes wide. */
 #define CSUM_SIZE 2u
 
@@ -126,11 +128,14 @@ static bool transmit(struct virtio_net *n, unsigned pair, struct virtq_chain *ch
 		n->tx.dropped++;
 	else if (!send(n, pair, &h, chain))
 		return false;
+	virtio_throttle_charge(&n->tx_throttle, chain->out_len);
 	virtio_push(&n->vd, virtio_net_tx_queue(pair), chain, 0);
 	return true;
 }
 
-/* Chains until there are none: 0; until the budget is spent or the backend is full: 1; broken: <0
+/*
+ * Chains until there are none: 0; until the budget is spent or the backend is full: 1; until the
+ * limit is reached, or the driver breaks a rule: < 0, there is nothing more to do for now.
  */
 static int run_ring(struct virtio_net *n, unsigned pair, unsigned *budget)
 {
@@ -140,7 +145,12 @@ static int run_ring(struct virtio_net *n, unsigned pair, unsigned *budget)
 	int rc;
 
 	virtq_notify_disable(vq);
-	while ((rc = virtio_pop(&n->vd, queue, &chain)) > 0) {
+	for (;;) {
+		if (!virtio_throttle_may_pop(&n->tx_throttle, queue))
+			return -EAGAIN;
+		rc = virtio_pop(&n->vd, queue, &chain);
+		if (rc <= 0)
+			return rc;
 		if (!transmit(n, pair, chain)) {
 			/* The doorbell stays off: `writable` is what we wait for. */
 			virtq_unpop(vq, chain);
@@ -148,9 +158,8 @@ static int run_ring(struct virtio_net *n, unsigned pair, unsigned *budget)
 			return 1;
 		}
 		if (!--*budget)
-			break;
+			return 1;
 	}
-	return rc;
 }
 
 void virtio_net_tx_run(struct virtio_net *n, unsigned pair)
@@ -162,7 +171,7 @@ void virtio_net_tx_run(struct virtio_net *n, unsigned pair)
 
 	/* 5.1.6.5.5.2: queues beyond those in use are not read. */
 	if (pair >= n->pairs || !n->vd.active || !n->vd.queues[queue].enabled ||
-	    n->vd.queues[queue].resetting || (n->tx_busy >> pair & 1))
+	    n->vd.queues[queue].resetting || n->vd.queues[queue].lent || (n->tx_busy >> pair & 1))
 		return;
 	/* As virtio_process, which cannot stop in the middle: a ring full, then others' turn. */
 	vq = n->vd.queues[queue].vq;

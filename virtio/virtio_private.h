@@ -16,7 +16,8 @@ int virtio_queue_start(struct virtio_queue *q);
 /* Whether the class may work on it, once the device is active. */
 static inline bool virtio_queue_works(const struct virtio_queue *q)
 {
-	return q->enabled && !q->resetting && !(q->vd->status & VIRTIO_CONFIG_S_NEEDS_RESET);
+	return q->enabled && !q->resetting && !q->lent &&
+	       !(q->vd->status & VIRTIO_CONFIG_S_NEEDS_RESET);
 }
 /* struct virtio_device.queue_task: resets of queues, and queues that were enabled late. */
 void virtio_queues_on_loop(struct loop_task *task);

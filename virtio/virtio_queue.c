@@ -4,6 +4,7 @@
  */
 #include "virtio/virtio_private.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <unistd.h>
 
@@ -180,7 +181,7 @@ static void on_doorbell(struct loop_fd *lfd, unsigned events UNUSED)
 /* If it is enabled and not watched yet. */
 static int watch_doorbell(struct virtio_queue *q)
 {
-	if (!q->enabled || q->kick.fd >= 0)
+	if (!q->enabled || q->lent || q->kick.fd >= 0)
 		return 0;
 	return loop_fd_add(q->vd->dev.loop, &q->kick, q->kick_fd, LOOP_IN, on_doorbell);
 }
@@ -204,13 +205,64 @@ void virtio_ignore_doorbells(struct virtio_device *vd)
 		loop_fd_del(&vd->queues[i].kick);
 }
 
+/* ---- rings that others serve ---- */
+
+void virtio_lend(struct virtio_device *vd, unsigned queue, struct virtq_layout *layout,
+		 uint16_t *position)
+{
+	struct virtio_queue *q = &vd->queues[queue];
+
+	assert(!q->lent && !virtq_in_flight(q->vq));
+	virtio_publish(vd);
+	loop_fd_del(&q->kick);
+	q->lent = true;
+	*layout = q->layout;
+	*position = virtq_position(q->vq).next_avail;
+}
+
+void virtio_take_back(struct virtio_device *vd, unsigned queue, uint16_t position)
+{
+	struct virtio_queue *q = &vd->queues[queue];
+
+	assert(q->lent);
+	q->lent = false;
+	virtq_set_position(q->vq, &(struct virtq_position){position, position});
+	if (!vd->active)
+		return;
+	if (watch_doorbell(q))
+		virtio_broken(vd, "the event loop has no room for its doorbells");
+	else
+		virtio_queue_ring(vd, queue); /* for what the other one has left */
+}
+
+void virtio_interrupt(struct virtio_device *vd, unsigned queue)
+{
+	if (vd->transport)
+		vd->transport->ops->notify_queue(vd->transport, queue);
+}
+
 /* ---- reset of one queue (2.6.1) ---- */
+
+static void finish_reset(struct virtio_queue *q)
+{
+	struct virtio_transport *t = q->vd->transport;
+
+	loop_fd_del(&q->kick);
+	virtio_queue_clear(q);
+	if (t && t->ops->reset_queue)
+		t->ops->reset_queue(t, q->index);
+}
 
 /* Lock held. */
 static void begin_reset(struct virtio_queue *q)
 {
 	if (!q->enabled || q->resetting || q->vd->resetting)
 		return;
+	/* The class has not seen it yet: there is nothing to wait for. */
+	if (!(q->vd->status & VIRTIO_CONFIG_S_DRIVER_OK)) {
+		finish_reset(q);
+		return;
+	}
 	q->resetting = true; /* no chain is taken from here on */
 	loop_post(q->vd->dev.loop, &q->vd->queue_task);
 }
@@ -244,16 +296,6 @@ bool virtio_queue_resetting(struct virtio_device *vd, unsigned queue)
 	resetting = q && q->resetting;
 	device_unlock(&vd->dev);
 	return resetting;
-}
-
-static void finish_reset(struct virtio_queue *q)
-{
-	struct virtio_transport *t = q->vd->transport;
-
-	loop_fd_del(&q->kick);
-	virtio_queue_clear(q);
-	if (t && t->ops->reset_queue)
-		t->ops->reset_queue(t, q->index);
 }
 
 void virtio_finish_queue_resets(struct virtio_device *vd, bool drained)
@@ -328,6 +370,19 @@ int virtio_pop(struct virtio_device *vd, unsigned queue, struct virtq_chain **ch
 	if (rc < 0)
 		virtio_broken(vd, "queue %u: %s", queue, virtq_error(vq));
 	return rc;
+}
+
+int virtio_pop_or_wait(struct virtio_device *vd, unsigned queue, struct virtq_chain **chain)
+{
+	/* A driver that moves its index to and fro would keep us here. */
+	for (unsigned tries = 0; tries < 2; tries++) {
+		const int rc = virtio_pop(vd, queue, chain);
+
+		if (rc || !virtq_notify_enable(vd->queues[queue].vq))
+			return rc;
+	}
+	virtio_queue_ring(vd, queue);
+	return 0;
 }
 
 void virtio_push(struct virtio_device *vd, unsigned queue, struct virtq_chain *chain,

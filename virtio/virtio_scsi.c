@@ -119,11 +119,27 @@ static void drain(struct virtio_device *vd)
 	bool wait;
 
 	device_lock(&vd->dev);
+	/* Activation undoes it. Nothing waits for a rate limit from here on. */
+	for (struct scsi_lun *lun = next_lun(scsi, NULL); lun; lun = next_lun(scsi, lun)) {
+		lun->stopped = true;
+		scsi_lun_pump(lun);
+	}
 	/* Task management functions wait only for commands. */
 	wait = scsi->draining = scsi->bus.in_flight > 0;
 	device_unlock(&vd->dev);
 	if (!wait)
 		virtio_drained(vd);
+}
+
+/* 2.6.1: the commands of this queue that wait for a limit; those of others come along. */
+static void drain_queue(struct virtio_device *vd, unsigned queue)
+{
+	struct virtio_scsi *scsi = virtio_scsi(vd);
+
+	if (queue < VIRTIO_SCSI_REQUEST)
+		return;
+	for (struct scsi_lun *lun = next_lun(scsi, NULL); lun; lun = next_lun(scsi, lun))
+		scsi_lun_stop_waiting(lun);
 }
 
 static void reset(struct virtio_device *vd)
@@ -301,6 +317,7 @@ const struct virtio_class virtio_scsi_class = {
 	.activate = activate,
 	.kick = kick,
 	.drain = drain,
+	.drain_queue = drain_queue,
 	.reset = reset,
 	.save = save,
 	.load = load,

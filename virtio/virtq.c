@@ -424,6 +424,14 @@ void virtq_trim_in(struct virtq_chain *chain, uint64_t len)
 
 /* ---- saved state ---- */
 
+struct virtq_position virtq_position(const struct virtq *vq)
+{
+	struct virtq_position position;
+
+	vq->format->get_position(vq, &position);
+	return position;
+}
+
 void virtq_save(const struct virtq *vq, struct state_writer *w)
 {
 	struct virtq_position position = {0};

@@ -160,6 +160,8 @@ struct virtq_position {
 void virtq_save(const struct virtq *vq, struct state_writer *w);
 /* Parse only. */
 int virtq_load(struct virtq_position *position, struct state_reader *r) MUST_CHECK;
+/* Of an enabled queue. */
+struct virtq_position virtq_position(const struct virtq *vq);
 /* Whether rings of this layout can have such positions. */
 bool virtq_position_ok(const struct virtq_position *position, const struct virtq_layout *layout,
 		       unsigned features) MUST_CHECK;

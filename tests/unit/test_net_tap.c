@@ -135,6 +135,44 @@ Test(net_tap, a_guest_without_buffers_stops_the_reading)
 	close(fd);
 }
 
+/* vhost=on: another one reads and writes the descriptor meanwhile. */
+Test(net_tap, queue_that_is_lent_is_not_read)
+{
+	uint8_t got[9000];
+	int fd, lent;
+
+	NEED_TAP();
+	net_fixture_open(&f, "tap,ifname=toy0,vhost=on");
+	cr_assert(net_vhost(f.net));
+	fd = host_side("toy0", TEST_TYPE, false);
+	/* One that the guest had no buffer for is lost; it was not the kernel's. */
+	f.room = 0;
+	cr_assert_eq(send(fd, pattern, 60, 0), 60);
+	net_fixture_settle(&f);
+	f.room = UINT32_MAX;
+	lent = net_lend(f.net, 0);
+	while (read(lent, got, sizeof(got)) > 0)
+		;
+	pattern[14] = 1;
+	cr_assert_eq(send(fd, pattern, 60, 0), 60);
+	net_receive_ready(f.net, 0);
+	net_fixture_settle(&f);
+	cr_assert_eq(f.count, 0);
+	cr_assert_eq(read(lent, got, sizeof(got)),
+		     (ssize_t)(60 + sizeof(struct virtio_net_hdr_v1)));
+	cr_assert_eq(got[sizeof(struct virtio_net_hdr_v1) + 14], 1);
+	net_take_back(f.net, 0);
+	pattern[14] = 2;
+	cr_assert_eq(send(fd, pattern, 60, 0), 60);
+	cr_assert_eq(next_packet()->data[14], 2);
+	close(fd);
+}
+
+Test(net_tap, vhost_leaves_nothing_to_capture)
+{
+	cr_assert(strstr(net_fixture_refused(&f, "tap,vhost=on,pcap=/nowhere"), "pcap="));
+}
+
 /* A TCP segment over IPv4, `payload` bytes long, that the kernel may leave whole. */
 static size_t big_segment(uint8_t *buf, size_t payload)
 {

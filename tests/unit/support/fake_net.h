@@ -10,12 +10,13 @@
 
 #include "net/net.h"
 
-#define FAKE_NET_FRAMES 16u /* the last that were sent are kept */
+#define FAKE_NET_FD     1000 /* what net_lend returns for queue pair 0; no descriptor at all */
+#define FAKE_NET_FRAMES 16u  /* the last that were sent are kept */
 
 /* What the next backend is like. */
 struct fake_net_setup {
 	unsigned pairs, mtu, tx_offloads, rx_offloads;
-	bool link_down;
+	bool link_down, vhost;
 };
 extern struct fake_net_setup fake_net_setup;
 
@@ -54,6 +55,7 @@ struct net {
 	unsigned ready[NET_MAX_QUEUE_PAIRS];       /* calls of net_receive_ready */
 	unsigned depth, max_depth;                 /* of receive inside of receive or send */
 	struct fake_frame frames[FAKE_NET_FRAMES]; /* frame number i is at i % FAKE_NET_FRAMES */
+	uint32_t lent;                             /* set of queue pairs */
 	struct fake_frame pending;                 /* refused by the front end; len 0: none */
 };
 

@@ -68,7 +68,7 @@ unsigned net_max_queue_pairs(const struct net *net)
 
 int net_set_queue_pairs(struct net *net, unsigned pairs)
 {
-	assert(pairs >= 1 && pairs <= net->setup.pairs);
+	assert(pairs >= 1 && pairs <= net->setup.pairs && !(net->lent >> pairs));
 	if (!net->pairs_error)
 		net->pairs = pairs;
 	return net->pairs_error;
@@ -125,7 +125,7 @@ enum net_result net_send(struct net *net, unsigned queue, const struct virtio_ne
 {
 	struct fake_frame *f = &net->frames[net->sent % FAKE_NET_FRAMES];
 
-	assert(net->frontend && queue < net->pairs);
+	assert(net->frontend && queue < net->pairs && !(net->lent >> queue & 1));
 	if (net->on_send)
 		net->on_send();
 	if (net->echo == FAKE_NET_CONTRADICTS) {
@@ -161,6 +161,24 @@ void net_receive_ready(struct net *net, unsigned queue)
 	net->ready[queue]++;
 	if (net->pending.queue == queue)
 		deliver_pending(net);
+}
+
+bool net_vhost(const struct net *net)
+{
+	return net->setup.vhost;
+}
+
+int net_lend(struct net *net, unsigned queue)
+{
+	assert(net->setup.vhost && queue < net->pairs && !(net->lent >> queue & 1));
+	net->lent |= 1u << queue;
+	return FAKE_NET_FD + (int)queue;
+}
+
+void net_take_back(struct net *net, unsigned queue)
+{
+	assert(queue < net->pairs && (net->lent >> queue & 1));
+	net->lent &= ~(1u << queue);
 }
 
 bool net_link_up(const struct net *net)
