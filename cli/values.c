@@ -140,7 +140,9 @@ static int set_memory_size(struct vmm_config *config, const char *text)
 		return usage_error("--memory %s: %s", text,
 				   r == -ERANGE ? "too large for any machine"
 						: "must be a size such as 512M or 4G");
-	if (config->memory < MIN_MEMORY && text[strspn(text, "0123456789")] == '\0')
+	/* Bytes, where MiB were meant and would do. */
+	if (config->memory < MIN_MEMORY && config->memory >= MIN_MEMORY >> 20 &&
+	    text[strspn(text, "0123456789")] == '\0')
 		return usage_error("--memory %s: a guest needs at least 16M; did you mean %sM?",
 				   text, text);
 	if (config->memory < MIN_MEMORY)

@@ -167,6 +167,7 @@ int guest_memory_add(struct guest_memory *memory, gpa_t base, uint64_t size, uns
 		.size = size,
 		.fd = -1,
 		.page_size = huge ? HUGE_PAGE_SIZE : (uint64_t)sysconf(_SC_PAGESIZE),
+		.promised = flags & (GUEST_MEMORY_HUGEPAGES | GUEST_MEMORY_PREALLOC),
 	};
 	unsigned at = memory->count;
 	int r;

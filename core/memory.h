@@ -55,6 +55,7 @@ struct guest_region {
 	int fd; /* memfd, owned by guest_memory; -1: anonymous memory */
 	uint64_t fd_offset;
 	uint64_t page_size; /* of the host pages behind it: what can be given back at once */
+	bool promised;      /* huge pages or preallocated: what went back might not come again */
 };
 
 /* Create an empty set. Ownership: the caller destroys it after the last user is gone. */

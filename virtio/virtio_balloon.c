@@ -384,6 +384,20 @@ static const struct device_action actions[] = {
 
 /* ---- life ---- */
 
+/*
+ * Who has reserved huge pages or had all memory touched at the start counts on it; what a guest
+ * reports might be somebody else's when it is needed again, and then the VM ends.
+ */
+static bool offers_reporting(const struct virtio_balloon *b)
+{
+	const struct guest_memory *memory = b->vd.dev.env->memory;
+
+	for (unsigned i = 0; i < guest_memory_count(memory); i++)
+		if (guest_memory_region(memory, i)->promised)
+			return b->free_page_reporting == BALLOON_REPORTING_ON;
+	return b->free_page_reporting != BALLOON_REPORTING_OFF;
+}
+
 static uint64_t offered(const struct virtio_balloon *b)
 {
 	uint64_t f = BIT(VIRTIO_BALLOON_F_STATS_VQ) | BIT(VIRTIO_BALLOON_F_PAGE_POISON);
@@ -395,7 +409,7 @@ static uint64_t offered(const struct virtio_balloon *b)
 		f |= BIT(VIRTIO_BALLOON_F_DEFLATE_ON_OOM);
 	if (b->free_page_hint)
 		f |= BIT(VIRTIO_BALLOON_F_FREE_PAGE_HINT);
-	if (b->free_page_reporting)
+	if (offers_reporting(b))
 		f |= BIT(VIRTIO_BALLOON_F_REPORTING);
 	return f;
 }
@@ -425,6 +439,8 @@ static int realize(struct device *dev, struct vmm_error *err)
 	return rc;
 }
 
+static const char *const reporting_names[] = {"off", "on", "auto", NULL};
+
 static const struct option_desc options[] = {
 	{.name = "deflate-on-oom",
 	 .type = OPTION_BOOL,
@@ -432,10 +448,11 @@ static const struct option_desc options[] = {
 	 .fallback = "on",
 	 .help = "the guest takes memory from the balloon before it kills a process"},
 	{.name = "free-page-reporting",
-	 .type = OPTION_BOOL,
+	 .type = OPTION_ENUM,
 	 .offset = offsetof(struct virtio_balloon, free_page_reporting),
-	 .fallback = "on",
-	 .help = "the guest reports free memory, which goes back to the host"},
+	 .values = reporting_names,
+	 .fallback = "auto",
+	 .help = "free memory goes back to the host; auto: unless it is hugepages or prealloc"},
 	{.name = "free-page-hint",
 	 .type = OPTION_BOOL,
 	 .offset = offsetof(struct virtio_balloon, free_page_hint),

@@ -26,6 +26,9 @@ enum balloon_role {
 	BALLOON_ROLES,
 };
 
+/* Whether free page reporting is offered; by itself only where no memory was promised. */
+enum balloon_reporting { BALLOON_REPORTING_OFF, BALLOON_REPORTING_ON, BALLOON_REPORTING_AUTO };
+
 #define BALLOON_STATS_MAX 16 /* tags that have a name */
 
 struct balloon_stats {
@@ -40,7 +43,8 @@ struct balloon_stats {
 
 struct virtio_balloon {
 	struct virtio_device vd; /* first */
-	bool deflate_on_oom, free_page_reporting, free_page_hint;
+	bool deflate_on_oom, free_page_hint;
+	int free_page_reporting; /* enum balloon_reporting */
 	enum balloon_role
 		roles[BALLOON_ROLES]; /* of queues; BALLOON_ROLES: none. Set by activate */
 	unsigned work;                /* done in this kick */

@@ -144,6 +144,7 @@ Test(memory, prealloc_makes_every_page_resident)
 					      &err),
 			     0);
 		r = guest_memory_region(m, 0);
+		cr_assert(r->promised);
 		cr_assert_eq(mincore(r->host, r->size, resident), 0);
 		for (unsigned i = 0; i < sizeof(resident); i++)
 			cr_assert(resident[i] & 1, "page %u", i);

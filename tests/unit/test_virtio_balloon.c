@@ -476,6 +476,21 @@ Test(virtio_balloon, reset_with_a_buffer_of_statistics_held_touches_it_no_more) 
 
 /* ---- free page reporting ---- */
 
+Test(virtio_balloon, memory_that_was_promised_is_not_reported_unless_asked_for)
+{
+	struct guest_region *r =
+		(struct guest_region *)(uintptr_t)guest_memory_region(fake.env.memory, 0);
+
+	cr_assert_not(r->promised);
+	r->promised = true;
+	create(NULL);
+	cr_assert_not(virtio_offered(&balloon->vd) & FEATURE(REPORTING));
+	create("free-page-reporting=off");
+	cr_assert_not(virtio_offered(&balloon->vd) & FEATURE(REPORTING));
+	create("free-page-reporting=on");
+	cr_assert(virtio_offered(&balloon->vd) & FEATURE(REPORTING));
+}
+
 Test(virtio_balloon, reported_pages_go_back_to_the_host)
 {
 	virtio_driver_start(&driver, ALL, 5);
