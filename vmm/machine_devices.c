@@ -192,7 +192,9 @@ int machine_plug(struct vmm *vm, const struct device_class *cls, const char *opt
 
 	if (ret < 0)
 		return ret;
-	if (may_change(vm, cls))
+	if (cls->builtin)
+		ret = error_set(err, EBUSY, "%s is a part of the machine", cls->name);
+	else if (may_change(vm, cls))
 		ret = machine_add_device(vm, cls, options, NULL, err);
 	else
 		ret = error_set(err, EBUSY, "a %s can only be added before the VM starts",

@@ -434,3 +434,18 @@ Test(api, unknown_devices_and_options_are_refused_with_a_suggestion)
 	cr_assert_lt(vmm_add_device(g.vm, "debug-exit", NULL, &g.err), 0);
 	guest_end(&g);
 }
+
+/* In a machine whose IOAPIC is the kernel's there is nothing that ours could send to. */
+Test(api, an_ioapic_cannot_be_added)
+{
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_loop, sizeof(code_loop));
+	g.config.cmdline = "acpi=off";
+	cr_assert_eq(vmm_create(&g.vm, &g.config, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(vmm_add_device(g.vm, "ioapic", NULL, &g.err), -EBUSY);
+	cr_assert_eq(vmm_start(g.vm, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(vmm_reset(g.vm, &g.err), 0, "%s", g.err.message);
+	guest_end(&g);
+}
