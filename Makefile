@@ -97,8 +97,8 @@ CFLAGS ?= -O2 -g
 WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wstrict-prototypes \
             -Werror=implicit-function-declaration \
             $(if $(findstring clang,$(CC)),-Wno-gnu-variable-sized-type-not-at-end)
-CPPFLAGS_ALL := -D_GNU_SOURCE -I. -Iinclude $(foreach p,$(PACKAGES),$(config_$(p))) $(HEADERS) \
-                $(PKG_CFLAGS) \
+CPPFLAGS_ALL := -D_GNU_SOURCE -I. -Iinclude -I$(O)/gen $(foreach p,$(PACKAGES),$(config_$(p))) \
+                $(HEADERS) $(PKG_CFLAGS) \
                 $(CPPFLAGS)
 CFLAGS_ALL := -std=gnu17 $(WARNINGS) -fvisibility=hidden -fPIC -pthread -fno-strict-aliasing $(CFLAGS)
 LDFLAGS_ALL := -pthread -Wl,--as-needed -Wl,-O1 -Wl,-z,relro -Wl,-z,now $(LDFLAGS)
@@ -125,7 +125,7 @@ endif
 # that a deleted file leaves it.
 remember = $(shell mkdir -p $(dir $(1)); printf '%s\n' '$(2)' | cmp -s - $(1) || \
                    printf '%s\n' '$(2)' >$(1))
-ifneq ($(filter-out help clean deps format lint print-lint-flags install uninstall demo bench check asan tsan fuzz \
+ifneq ($(filter-out help clean deps format lint print-lint-flags install uninstall demo validate bench check asan tsan fuzz \
          coverage,$(or $(MAKECMDGOALS),all)),)
 $(call remember,$(O)/.flags,$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL))
 $(call remember,$(O)/.sources,$(LIB_SRCS) $(SUPPORT_SRCS) $(CLI_SRCS))
@@ -165,6 +165,19 @@ $(O)/libvmm.so.$(SOVERSION): $(LIB_SO)
 
 $(O)/libvmm.so: $(O)/libvmm.so.$(SOVERSION)
 	@ln -sf $(<F) $@
+
+# The scripts of `vmm validate` become strings in a header, so that an installed vmm needs no files.
+VALIDATE_SCRIPTS := $(sort $(wildcard cli/validate/*))
+VALIDATE_HEADER  := $(O)/gen/validate_scripts.h
+
+$(VALIDATE_HEADER): $(VALIDATE_SCRIPTS) Makefile
+	@mkdir -p $(@D)
+	@{ echo 'static const struct { const char *name, *text; } validate_scripts[] = {'; \
+	   for f in $(VALIDATE_SCRIPTS); do \
+		echo "{\"$${f##*/}\","; sed 's/[\\"]/\\&/g; s/.*/"&\\n"/' $$f; echo '},'; \
+	   done; echo '{0}};'; } >$@
+
+$(O)/obj/cli/validate_script.o: $(VALIDATE_HEADER)
 
 $(O)/vmm: $(CLI_OBJS) $(LIB_A)
 	$(call say,LD,$@)
@@ -248,6 +261,8 @@ check: ## everything: unit tests, lint, a short fuzz run, guests
 check-unit: $(UNIT_BINS) $(CONF_BINS) ## unit and conformance tests
 	$(run_tests) unit $(UNIT_BINS) $(CONF_BINS)
 
+check-guest: export VMM_VALIDATE ?= all
+check-guest: export TEST_TIMEOUT ?= 12000
 check-guest: all $(GUEST_PROGRAMS) ## bare-metal and stock guests
 	$(run_tests) guest $(GUEST_TESTS)
 
@@ -269,7 +284,7 @@ coverage: ## lines of the library that the unit tests execute
 # ---- style ------------------------------------------------------------------------------------
 
 .PHONY: lint format print-lint-flags
-lint: ## formatting, warnings of clang, rules of the house
+lint: $(VALIDATE_HEADER) ## formatting, warnings of clang, rules of the house
 	$(Q)CLANG=$(CLANG) CLANG_FORMAT=$(CLANG_FORMAT) tests/lint
 
 print-lint-flags:
@@ -280,7 +295,7 @@ format: ## apply .clang-format
 
 # ---- demo, benchmarks -------------------------------------------------------------------------
 
-.PHONY: demo bench
+.PHONY: demo validate bench
 demo: ## boot a guest that shows what this can do
 	$(again) deps
 	$(again) all
@@ -292,6 +307,11 @@ $(O)/bench/inproc: $(BENCH_OBJS) $(LIB_A)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(BENCH_OBJS) $(LIB_A) $(PKG_LIBS)
+
+validate: ## let a kernel's own drivers prove each device
+	$(again) deps
+	$(again) all
+	$(Q)VMM_BUILD=$(abspath $(O)) tests/guest/30-validate.sh
 
 bench: ## measure
 	$(again) all $(O)/bench/inproc

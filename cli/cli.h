@@ -95,10 +95,11 @@ bool device_class_exists(const char *what, const char *cls);
  */
 int check_device(const char *what, const char *cls, const char *options);
 
-/* Print the device classes, the options of one, or what a stream can be. */
+/* Print the device classes, the options of one, or what a stream or a network can be. */
 void print_device_classes(void);
 void print_device_options(const char *cls);
 void print_streams(void);
+void print_networks(void);
 
 /* ---- shorthand.c: lists of key=value. What is returned is allocated. ---- */
 
@@ -216,6 +217,8 @@ void terminal_continue(void);
 /* ---- commands: each returns the exit status; argv[0] is the command's name ---- */
 
 int command_run(int argc, char **argv);
+int command_validate(int argc, char **argv);
+void validate_options_help(void);
 int command_check_host(int argc, char **argv);
 int command_help(int argc, char **argv);
 int print_help(const char *topic);

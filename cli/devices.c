@@ -116,6 +116,19 @@ static void print_option(const char *indent, const struct vmm_option_info *info)
 	printf("\n");
 }
 
+void print_networks(void)
+{
+	struct vmm_network_info network;
+	struct vmm_option_info option;
+
+	printf("Networks:\n");
+	for (unsigned i = 0; vmm_network_kind(i, &network); i++) {
+		printf("  %-34s %s\n", network.usage, network.help);
+		for (unsigned k = 0; vmm_network_option(i, k, &option); k++)
+			print_option("      ", &option);
+	}
+}
+
 static void print_actions(const char *cls)
 {
 	struct vmm_action_info action;

@@ -14,6 +14,7 @@ static void help_overview(void)
 	       "usage: vmm COMMAND [OPTION]...\n"
 	       "\n"
 	       "  run                run a virtual machine\n"
+	       "  validate           let a kernel's drivers prove the devices\n"
 	       "  check-host         show what this host allows, and what follows from it\n"
 	       "  help [TOPIC]       explain a command, or: exit-status\n"
 	       "  --version          print the version\n"
@@ -35,6 +36,20 @@ static void help_run(void)
 	       "On the terminal: Ctrl-a x leaves, Ctrl-a h lists what else there is.\n"
 	       "SIGTERM, SIGINT and SIGHUP press the power button; a second one ends the VM.\n"
 	       "'vmm help exit-status' explains how vmm run ends.\n");
+}
+
+static void help_validate(void)
+{
+	printf("usage: vmm validate --kernel PATH [OPTION]...\n"
+	       "\n"
+	       "Boots a stock kernel and lets its drivers show, one by one and with real data, that the\n"
+	       "devices work; prints driver, check, result and figure. Ends with status 0 if all passed,\n"
+	       "1 if something failed: then the guest's console and the log follow.\n"
+	       "\n"
+	       "The guest's tools come from this host (busybox, fio, iperf3, ...); checks whose tools are\n"
+	       "missing are skipped, and the end says what to install.\n"
+	       "\n");
+	validate_options_help();
 }
 
 static void help_check_host(void)
@@ -69,6 +84,7 @@ static const struct {
 	void (*print)(void);
 } topics[] = {
 	{"run", help_run},
+	{"validate", help_validate},
 	{"check-host", help_check_host},
 	{"exit-status", help_exit_status},
 	{"help", help_overview},
@@ -90,8 +106,8 @@ int print_help(const char *topic)
 	}
 	names[CLI_COUNT(topics)] = NULL;
 	did_you_mean(hint, sizeof(hint), topic, "", names);
-	return usage_error("no help on '%s'%s (there is run, check-host and exit-status)", topic,
-			   hint);
+	return usage_error("no help on '%s'%s (there is run, validate, check-host and exit-status)",
+			   topic, hint);
 }
 
 int command_help(int argc, char **argv)

@@ -14,6 +14,7 @@ static const struct {
 	int (*run)(int argc, char **argv);
 } commands[] = {
 	{"run", command_run},
+	{"validate", command_validate},
 	{"check-host", command_check_host},
 	{"help", command_help},
 };
@@ -32,8 +33,8 @@ static void open_standard_descriptors(void)
 
 static int unknown_command(const char *name)
 {
-	static const char *const names[] = {"run",    "check-host", "help",
-					    "--help", "--version",  NULL};
+	static const char *const names[] = {"run",    "validate",  "check-host", "help",
+					    "--help", "--version", NULL};
 	char hint[64];
 
 	did_you_mean(hint, sizeof(hint), name, "", names);

@@ -195,8 +195,11 @@ int add_disk(struct wishes *wishes, const char *value)
 
 int add_net(struct wishes *wishes, const char *value)
 {
-	if (asks_for_help(value))
+	if (asks_for_help(value)) {
+		if (device_class_known("virtio-net"))
+			print_networks();
 		return show_options("--net", "virtio-net");
+	}
 	if (!*value)
 		return needs_value("--net", "BACKEND[,KEY=VALUE]...");
 	wishes->net = true;

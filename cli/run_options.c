@@ -45,7 +45,7 @@ static const struct cli_option table[] = {
 	 OPT_DISK},
 	{"net", 'N', "BACKEND[,KEY=VALUE]...|none",
 	 "A network card: short for --device virtio-net,backend=BACKEND. Keys that are not the\n"
-	 "card's are the backend's. Default: user. --net help lists the card's.", OPT_NET},
+	 "card's are the backend's. Default: user. --net help lists both.", OPT_NET},
 	{"cpus", 'c', "N", "Number of virtual CPUs, 1 to 255. Default: 1.", OPT_CPUS},
 	{"memory", 'm', "SIZE[,hugepages=on|off][,prealloc=on|off][,shared=on|off]",
 	 "Memory of the guest, with a suffix K, M, G or T. Default: 512M.\n"

@@ -7,9 +7,9 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
+
+#include "core/unix_socket.h"
 
 #define RETRY_NS (UINT64_C(1000) * NS_PER_MS)
 
@@ -18,10 +18,7 @@ struct unix_server {
 	int fd; /* listens */
 	struct loop_fd lfd;
 	struct loop_timer retry; /* accepts again after the process had no descriptor left */
-	struct sockaddr_un address;
-	bool bound; /* the file at the address is ours: */
-	dev_t device;
-	ino_t inode;
+	struct unix_socket_file file;
 };
 
 static void accept_again(struct loop_timer *retry)
@@ -62,7 +59,7 @@ static void accept_client(struct loop_fd *lfd, unsigned events)
 	(void)events;
 	if (fd < 0) {
 		/* Anything else is a client that went away again. */
-		if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+		if (unix_socket_client_waits(errno))
 			pause_accepting(s, errno);
 		return;
 	}
@@ -94,82 +91,31 @@ static void unix_ended(struct chardev *cd, bool hangup)
 
 /* Set up. */
 
-/* Whether the socket file was left behind by somebody who no longer listens. */
-static bool stale(const struct sockaddr_un *address)
-{
-	struct stat st;
-	bool refused;
-	int fd;
-
-	if (lstat(address->sun_path, &st) || !S_ISSOCK(st.st_mode))
-		return false;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return false;
-	refused = connect(fd, (const struct sockaddr *)address, sizeof(*address)) &&
-		  errno == ECONNREFUSED;
-	close(fd);
-	return refused;
-}
-
-static int bind_address(struct unix_server *s)
-{
-	const struct sockaddr *address = (const struct sockaddr *)&s->address;
-	struct stat st;
-
-	if (bind(s->fd, address, sizeof(s->address))) {
-		if (errno != EADDRINUSE || !stale(&s->address))
-			return -errno;
-		unlink(s->address.sun_path);
-		if (bind(s->fd, address, sizeof(s->address)))
-			return -errno;
-	}
-	if (stat(s->address.sun_path, &st) == 0) {
-		s->bound = true;
-		s->device = st.st_dev;
-		s->inode = st.st_ino;
-	}
-	return listen(s->fd, 4) ? -errno : 0;
-}
-
 static int unix_check(const char *path, const char *what, struct vmm_error *err)
 {
-	const size_t len = strlen(path), most = sizeof(((struct sockaddr_un *)0)->sun_path) - 1;
+	struct sockaddr_un address;
 
-	if (len == 0)
-		return error_set(err, EINVAL, "%s: unix needs a path: unix:PATH", what);
-	if (len > most)
-		return error_set(err, ENAMETOOLONG,
-				 "%s: the socket's path has %zu characters, the system allows %zu: "
-				 "%s",
-				 what, len, most, path);
-	return 0;
-}
-
-static int set_address(struct unix_server *s, const char *path, struct vmm_error *err)
-{
-	const int rc = unix_check(path, s->cd.what, err);
-
-	if (rc)
-		return rc;
-	s->address.sun_family = AF_UNIX;
-	memcpy(s->address.sun_path, path, strlen(path) + 1);
-	return chardev_set_describe(&s->cd, err, "unix:%s", path);
+	return unix_socket_address(&address, path, what, err);
 }
 
 static int unix_open(struct chardev *cd, const char *args, struct vmm_error *err)
 {
 	struct unix_server *s = container_of(cd, struct unix_server, cd);
+	struct sockaddr_un address;
 	int rc;
 
 	s->fd = s->lfd.fd = -1;
 	loop_timer_init(cd->loop, &s->retry, accept_again);
 	cd->both = true;
-	rc = set_address(s, args, err);
+	rc = unix_socket_address(&address, args, cd->what, err);
+	if (!rc)
+		rc = chardev_set_describe(cd, err, "unix:%s", args);
 	if (rc)
 		return rc;
 	s->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	rc = s->fd < 0 ? -errno : bind_address(s);
+	rc = s->fd < 0 ? -errno : unix_socket_bind(&s->file, s->fd, SOCK_STREAM, &address);
+	if (rc == 0 && listen(s->fd, 4))
+		rc = -errno;
 	if (rc == -EADDRINUSE)
 		return error_set(err, EADDRINUSE, "%s: %s is in use by another program", cd->what,
 				 args);
@@ -184,16 +130,12 @@ static int unix_open(struct chardev *cd, const char *args, struct vmm_error *err
 static void unix_close(struct chardev *cd)
 {
 	struct unix_server *s = container_of(cd, struct unix_server, cd);
-	struct stat st;
 
 	loop_timer_disarm(&s->retry);
 	loop_fd_del(&s->lfd);
 	if (s->fd >= 0)
 		close(s->fd);
-	/* Somebody may have taken the name over. */
-	if (s->bound && stat(s->address.sun_path, &st) == 0 && st.st_dev == s->device &&
-	    st.st_ino == s->inode)
-		unlink(s->address.sun_path);
+	unix_socket_remove(&s->file);
 }
 
 const struct chardev_ops chardev_unix_ops = {

@@ -10,15 +10,20 @@
 #include "core/device.h"
 
 /*
- * A 16550A on COM1 (IRQ 4), with a character stream (console/chardev.h) at its other end.
+ * A 16550A on COM1 to COM4, with a character stream (console/chardev.h) at its other end.
  *
- * Options: chardev=SPEC (default none; a comma in the spec is written twice), index=1.
+ * Options: chardev=SPEC (default none; a comma in the spec is written twice), index=1 to 4.
  * The transmitter hands bytes to the stream on the home loop, so a write costs the guest no system
  * call of ours; it reads as full (no THRE) while the stream takes no more. The receiver takes input
  * only as far as its FIFO has room. Waiting data below the trigger level raises the time-out
  * interrupt at once. The user's Ctrl-a x becomes MACHINE_EVENT_QUIT.
  */
 extern const struct device_class isa_serial_class;
+
+#define COM_PORTS 4u
+
+/* Which port it is: 1 for COM1. dev: of isa_serial_class. */
+unsigned isa_serial_com(const struct device *dev);
 
 /*
  * MC146818 clock and 128 bytes of CMOS memory (IRQ 8). Builtin.

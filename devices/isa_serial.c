@@ -1,16 +1,28 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * COM1: a 16550A between ports and a character stream.
+ * COM1 to COM4: a 16550A between ports and a character stream.
  *
  * The vCPU only appends to the UART's ring and wakes the home loop for the first byte of a burst;
  * the loop hands over whatever is there by the time it runs.
  */
 #include "devices/devices.h"
 
+#include <errno.h>
+
 #include "console/chardev.h"
 #include "devices/ports_x86.h"
 #include "devices/uart16550.h"
 #include "mmio/bus.h"
+
+static const struct {
+	uint16_t port;
+	uint8_t irq;
+} com[COM_PORTS] = {
+	{X86_PORT_COM1, X86_IRQ_COM1},
+	{X86_PORT_COM2, X86_IRQ_COM2},
+	{X86_PORT_COM3, X86_IRQ_COM3},
+	{X86_PORT_COM4, X86_IRQ_COM4},
+};
 
 struct isa_serial {
 	struct device dev;
@@ -37,8 +49,8 @@ static const struct option_desc options[] = {
 		.offset = offsetof(struct isa_serial, index),
 		.fallback = "1",
 		.min = 1,
-		.max = 1,
-		.help = "1: COM1",
+		.max = COM_PORTS,
+		.help = "which port: 1 is COM1, the guest's ttyS0",
 	},
 	OPTION_END,
 };
@@ -203,7 +215,7 @@ static int serial_realize(struct device *dev, struct vmm_error *err)
 
 	loop_task_init(&s->transmit, transmit_task);
 	loop_task_init(&s->receive, receive);
-	s->uart.irq = dev->env->isa_irq(dev->env, X86_IRQ_COM1);
+	s->uart.irq = dev->env->isa_irq(dev->env, com[s->index - 1].irq);
 	s->uart.transmit = post_transmit;
 	s->uart.receive = post_receive;
 	uart_reset(&s->uart);
@@ -216,11 +228,14 @@ static int serial_realize(struct device *dev, struct vmm_error *err)
 	loop_call(dev->loop, open_chardev, &opening);
 	if (opening.rc)
 		return opening.rc;
-	rc = bus_map(dev->env->pio, &s->ports, X86_PORT_COM1);
+	rc = bus_map(dev->env->pio, &s->ports, com[s->index - 1].port);
 	if (rc == 0)
 		return 0;
 	loop_call(dev->loop, close_chardev, s);
-	return error_set_errno(err, -rc, "ports at %#x", X86_PORT_COM1);
+	if (rc == -EBUSY)
+		return error_set(err, EBUSY, "there is a COM%u already; give another index",
+				 (unsigned)s->index);
+	return error_set_errno(err, -rc, "ports of COM%u", (unsigned)s->index);
 }
 
 static void serial_unrealize(struct device *dev)
@@ -265,9 +280,14 @@ static int serial_load(struct device *dev, struct state_reader *r, uint32_t vers
 	return rc;
 }
 
+unsigned isa_serial_com(const struct device *dev)
+{
+	return (unsigned)container_of(dev, struct isa_serial, dev)->index;
+}
+
 const struct device_class isa_serial_class = {
 	.name = "isa-serial",
-	.help = "serial port COM1 (16550A)",
+	.help = "serial port COM1 to COM4 (16550A)",
 	.kind = DEVICE_PLATFORM,
 	.options = options,
 	.size = sizeof(struct isa_serial),

@@ -11,6 +11,9 @@
 #define X86_PORT_CMOS          0x70 /* index, data */
 #define X86_PORT_DEBUG_EXIT    0xf4
 #define X86_PORT_COM1          0x3f8
+#define X86_PORT_COM2          0x2f8
+#define X86_PORT_COM3          0x3e8
+#define X86_PORT_COM4          0x2e8
 #define X86_PORT_PVPANIC       0x505
 #define X86_PORT_ACPI          0x600 /* devices/acpi_pm.c */
 
@@ -32,6 +35,10 @@
 
 /* Interrupts (GSI). */
 #define X86_IRQ_COM1 4
+#define X86_IRQ_COM2 3
+/* Not 4 and 3 again: edges of two ports on one ISA line would merge. These are free here. */
+#define X86_IRQ_COM3 13
+#define X86_IRQ_COM4 1
 #define X86_IRQ_RTC  8
 #define X86_IRQ_GED  9
 

@@ -200,6 +200,15 @@ struct vmm_stream_info {
 };
 VMM_API bool vmm_stream_kind(unsigned index, struct vmm_stream_info *info);
 
+/* What the option `backend` of a network card may be, likewise until false. */
+struct vmm_network_info {
+	const char *usage; /* "stream:unix:PATH" */
+	const char *help;
+};
+VMM_API bool vmm_network_kind(unsigned index, struct vmm_network_info *info);
+/* The options of network number `network`. */
+VMM_API bool vmm_network_option(unsigned network, unsigned index, struct vmm_option_info *info);
+
 /*
  * Are these options right for that class, before any VM exists? The files that they name are not
  * looked at. what: how messages name the device ("--disk").

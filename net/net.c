@@ -316,8 +316,8 @@ int net_check(const char *spec, const char *what, struct vmm_error *err)
 	return r;
 }
 
-int net_create(struct net **out, const char *spec, const char *what, struct loop *loop,
-	       const struct log *log, struct vmm_error *err)
+int net_create(struct net **out, const char *spec, const char *what, const struct net_wish *wish,
+	       struct loop *loop, const struct log *log, struct vmm_error *err)
 {
 	struct net *net;
 	int r = prepare(&net, spec, what, err);
@@ -326,6 +326,8 @@ int net_create(struct net **out, const char *spec, const char *what, struct loop
 		return r;
 	net->loop = loop;
 	net->log = log;
+	if (wish)
+		net->wish = *wish;
 	loop_hook_init(&net->receive_hook, receive_hook);
 	r = net->ops->open(net, err);
 	if (!r && net->pcap_path)

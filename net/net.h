@@ -53,14 +53,20 @@ struct net_frontend {
 	void (*link)(void *opaque, bool up);
 };
 
+/* What the front end is made for; a backend whose own options do not say it follows. 0: no matter.
+ */
+struct net_wish {
+	unsigned queue_pairs, mtu;
+};
+
 /*
  * spec: `user[,option…]`, `tap[,ifname=…|fd=…]`, `stream:…`, `dgram:…`, `none`; each takes
- * `pcap=FILE`. what: how messages name the option ("--net"). Errors with a sentence. On the loop or
- * when it does not run; loop's thread must have SIGPIPE blocked or ignored (loop_start's has it),
- * since libslirp writes to sockets without MSG_NOSIGNAL.
+ * `pcap=FILE`. what: how messages name the option ("--net"). wish: may be NULL. Errors with a
+ * sentence. On the loop or when it does not run; loop's thread must have SIGPIPE blocked or ignored
+ * (loop_start's has it), since libslirp writes to sockets without MSG_NOSIGNAL.
  */
-int net_create(struct net **net, const char *spec, const char *what, struct loop *loop,
-	       const struct log *log, struct vmm_error *err) MUST_CHECK;
+int net_create(struct net **net, const char *spec, const char *what, const struct net_wish *wish,
+	       struct loop *loop, const struct log *log, struct vmm_error *err) MUST_CHECK;
 
 /* The backends there are, for help: index 0, 1, … until it returns false. Texts are static. */
 struct net_kind {

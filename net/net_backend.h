@@ -54,6 +54,7 @@ struct net {
 	const struct log *log;
 	struct log_limit peer_log; /* for what a peer or the guest provokes */
 	char what[48];             /* "--net tap" */
+	struct net_wish wish;      /* for open */
 	char *pcap_path;           /* NULL: no capture */
 	struct net_pcap *pcap;
 	bool opened;

@@ -12,20 +12,9 @@
 int net_address_unix(struct net_address *address, const char *path, const char *what,
 		     struct vmm_error *err)
 {
-	const size_t len = strlen(path);
-
 	memset(address, 0, sizeof(*address));
-	if (len == 0)
-		return error_set(err, EINVAL, "%s: unix needs a path: unix:PATH", what);
-	if (len >= sizeof(address->un.sun_path))
-		return error_set(
-			err, ENAMETOOLONG,
-			"%s: the socket's path has %zu characters, the system allows %zu: %s", what,
-			len, sizeof(address->un.sun_path) - 1, path);
-	address->un.sun_family = AF_UNIX;
-	memcpy(address->un.sun_path, path, len);
 	address->size = sizeof(address->un);
-	return 0;
+	return unix_socket_address(&address->un, path, what, err);
 }
 
 /* "ADDRESS:PORT" or "[ADDRESS]:PORT". */
@@ -75,54 +64,28 @@ int net_address_parse(struct net_address *address, const char *text, bool tcp, c
 
 /* ---- sockets ---- */
 
-/* Whether the file was left behind by somebody who no longer has the socket. */
-static bool stale(const struct net_address *address, int type)
+static int bind_tcp(int fd, const struct net_address *address)
 {
-	struct stat st;
-	bool refused;
-	int fd;
-
-	if (lstat(address->un.sun_path, &st) || !S_ISSOCK(st.st_mode))
-		return false;
-	fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return false;
-	refused = connect(fd, &address->sa, address->size) && errno == ECONNREFUSED;
-	close(fd);
-	return refused;
-}
-
-static int bind_socket(struct net_bound *bound, int type)
-{
-	const struct net_address *address = &bound->address;
 	const int one = 1;
-	struct stat st;
 
-	if (address->sa.sa_family != AF_UNIX)
-		setsockopt(bound->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(bound->fd, &address->sa, address->size)) {
-		if (errno != EADDRINUSE || address->sa.sa_family != AF_UNIX ||
-		    !stale(address, type))
-			return -errno;
-		unlink(address->un.sun_path);
-		if (bind(bound->fd, &address->sa, address->size))
-			return -errno;
-	}
-	if (address->sa.sa_family == AF_UNIX && !stat(address->un.sun_path, &st)) {
-		bound->file = true;
-		bound->device = st.st_dev;
-		bound->inode = st.st_ino;
-	}
-	return type == SOCK_STREAM && listen(bound->fd, 4) ? -errno : 0;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	return bind(fd, &address->sa, address->size) ? -errno : 0;
 }
 
 int net_bound_open(struct net_bound *bound, const struct net_address *address, int type)
 {
 	int r;
 
-	*bound = (struct net_bound){.address = *address};
+	*bound = (struct net_bound){0};
 	bound->fd = socket(address->sa.sa_family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	r = bound->fd < 0 ? -errno : bind_socket(bound, type);
+	if (bound->fd < 0)
+		r = -errno;
+	else if (address->sa.sa_family == AF_UNIX)
+		r = unix_socket_bind(&bound->file, bound->fd, type, &address->un);
+	else
+		r = bind_tcp(bound->fd, address);
+	if (!r && type == SOCK_STREAM && listen(bound->fd, 4))
+		r = -errno;
 	if (r)
 		net_bound_close(bound);
 	return r;
@@ -130,16 +93,11 @@ int net_bound_open(struct net_bound *bound, const struct net_address *address, i
 
 void net_bound_close(struct net_bound *bound)
 {
-	struct stat st;
-
 	if (bound->fd < 0)
 		return;
 	close(bound->fd);
 	bound->fd = -1;
-	/* Somebody may have taken the name over. */
-	if (bound->file && !stat(bound->address.un.sun_path, &st) && st.st_dev == bound->device &&
-	    st.st_ino == bound->inode)
-		unlink(bound->address.un.sun_path);
+	unix_socket_remove(&bound->file);
 }
 
 int net_connect(const struct net_address *address, bool *pending)

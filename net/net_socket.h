@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Addresses of the socket backends, and what is the same for all of them: listening, connecting
- * without waiting, and a clock for peers that do not read.
+ * Addresses of the socket backends, and what is the same for all of them: listening, and connecting
+ * without waiting.
  */
 #ifndef NET_NET_SOCKET_H
 #define NET_NET_SOCKET_H
 
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 
+#include "core/unix_socket.h"
 #include "net/net_backend.h"
 
 struct net_address {
@@ -29,13 +29,10 @@ int net_address_parse(struct net_address *address, const char *text, bool tcp, c
 int net_address_unix(struct net_address *address, const char *path, const char *what,
 		     struct vmm_error *err) MUST_CHECK;
 
-/* A bound socket, and whether a file in the file system is ours to remove. */
+/* A bound socket, and its file in the file system if it has one. */
 struct net_bound {
 	int fd; /* -1: none */
-	bool file;
-	dev_t device;
-	ino_t inode;
-	struct net_address address;
+	struct unix_socket_file file;
 };
 
 /*

@@ -8,6 +8,7 @@
  */
 #include <endian.h>
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 #define LENGTH_SIZE sizeof(uint32_t)
 #define BUFFER_SIZE (256 * KIB)
 #define STALL_NS    NS_PER_SEC
+#define ACCEPT_NS   NS_PER_SEC
 
 _Static_assert(BUFFER_SIZE / 2 >= (LENGTH_SIZE + NET_MAX_PACKET), "room for whole packets");
 
@@ -31,7 +33,7 @@ struct stream {
 	int fd; /* the peer's; -1: none */
 	struct loop_fd lfd;
 	bool connecting;
-	struct loop_timer retry;
+	struct loop_timer retry; /* a client connects again, a server accepts again */
 
 	bool refused; /* the guest has no buffer for the first packet in `in` */
 	bool busy;    /* the guest was told so and waits for `writable` */
@@ -98,9 +100,15 @@ static void retry_later(struct stream *s)
 {
 	const uint64_t now = clock_now(loop_clock(s->net.loop));
 
-	if (!s->server && s->reconnect &&
-	    loop_timer_arm(&s->retry, now + s->reconnect * NS_PER_SEC))
+	if (s->reconnect && loop_timer_arm(&s->retry, now + s->reconnect * NS_PER_SEC))
 		log_error(s->net.log, s->net.what, "out of memory: no new connection is tried");
+}
+
+/* For the next peer; a server may have stopped for want of descriptors. */
+static void listen_again(struct stream *s)
+{
+	loop_timer_disarm(&s->retry);
+	loop_fd_set(&s->accept_lfd, LOOP_IN);
 }
 
 static void disconnect(struct stream *s, const char *why)
@@ -118,7 +126,10 @@ static void disconnect(struct stream *s, const char *why)
 		net_log_peer(&s->net, "%s: the peer is gone: %s", s->address_text, why);
 	net_set_link(&s->net, false);
 	tell_writable(s);
-	retry_later(s);
+	if (s->server)
+		listen_again(s);
+	else
+		retry_later(s);
 }
 
 static void connected(struct stream *s)
@@ -147,7 +158,9 @@ static void retry_due(struct loop_timer *timer)
 {
 	struct stream *s = container_of(timer, struct stream, retry);
 
-	if (try_connect(s))
+	if (s->server)
+		listen_again(s);
+	else if (try_connect(s))
 		retry_later(s);
 }
 
@@ -162,13 +175,41 @@ static void connect_done(struct stream *s)
 		connected(s);
 }
 
+/*
+ * A peer waits that cannot be accepted, and the loop would report it again and again. Without a
+ * timer it stays until the next one leaves.
+ */
+static void pause_accepting(struct stream *s, int code)
+{
+	const uint64_t now = clock_now(loop_clock(s->net.loop));
+
+	net_log_peer(&s->net, "%s: cannot accept a peer: %s", s->address_text, strerror(code));
+	loop_fd_set(&s->accept_lfd, 0);
+	if (loop_timer_arm(&s->retry, now + ACCEPT_NS))
+		log_error(s->net.log, s->net.what, "out of memory: no new peer is accepted");
+}
+
+/* It is not watched while the guest has no buffer for what it sent. */
+static bool has_left(const struct stream *s)
+{
+	struct pollfd poll_fd = {.fd = s->fd, .events = POLLRDHUP};
+
+	return poll(&poll_fd, 1, 0) > 0;
+}
+
 static void accept_peer(struct loop_fd *lfd, unsigned events UNUSED)
 {
 	struct stream *s = container_of(lfd, struct stream, accept_lfd);
 	const int fd = accept4(s->bound.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	if (fd < 0)
+	if (fd < 0) {
+		/* Anything else is a peer that went away again. */
+		if (unix_socket_client_waits(errno))
+			pause_accepting(s, errno);
 		return;
+	}
+	if (s->fd >= 0 && has_left(s))
+		disconnect(s, "another one has come");
 	if (s->fd >= 0) {
 		net_log_peer(&s->net, "%s: a second peer was refused", s->address_text);
 		close(fd);

@@ -64,10 +64,9 @@ static const struct option_desc options[] = {
 	{.name = "queues",
 	 .type = OPTION_UINT,
 	 .offset = offsetof(struct tap, queues),
-	 .fallback = "1",
 	 .min = 1,
 	 .max = NET_MAX_QUEUE_PAIRS,
-	 .help = "queue pairs"},
+	 .help = "queue pairs (default: as many as the card has)"},
 	{.name = "vhost",
 	 .type = OPTION_BOOL,
 	 .offset = offsetof(struct tap, net.vhost),
@@ -378,6 +377,8 @@ static int tap_open(struct net *net, struct vmm_error *err)
 	int r = 0;
 
 	tap->header = true;
+	if (!tap->queues)
+		tap->queues = MAX(MIN(net->wish.queue_pairs, NET_MAX_QUEUE_PAIRS), 1u);
 	net->max_pairs = tap->given_count ? tap->given_count : (unsigned)tap->queues;
 	for (unsigned i = 0; i < net->max_pairs && !r; i++)
 		r = set_up_queue(tap, i, err);
@@ -447,7 +448,7 @@ static int tap_check(struct net *net, struct vmm_error *err)
 				 "%s: with vhost=on there are no packets here for pcap=; leave "
 				 "either out",
 				 net->what);
-	if (tap->fds_text && (tap->ifname || tap->queues != 1))
+	if (tap->fds_text && (tap->ifname || tap->queues))
 		return error_set(err, EINVAL,
 				 "%s: fd= says which interface and how many queues; leave %s out",
 				 net->what, tap->ifname ? "ifname" : "queues");

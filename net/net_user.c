@@ -271,6 +271,10 @@ static int user_open(struct net *net, struct vmm_error *err)
 	int r;
 
 	user_poll_init(user);
+	if (!user->mtu && net->wish.mtu)
+		user->mtu = MIN(MAX(net->wish.mtu, USER_MIN_MTU), USER_MAX_MTU);
+	else if (!user->mtu)
+		user->mtu = ETHERMTU;
 	net->mtu = (unsigned)user->mtu;
 	r = user_library_load(&user->lib, net->what, err);
 	if (r)

@@ -28,6 +28,10 @@
 #define USER_FDS     (USER_SOCKETS + 128u)
 #define USER_BUCKETS 256u
 
+/* What IPv6 asks for; libslirp's own bound. */
+#define USER_MIN_MTU 1280u
+#define USER_MAX_MTU 65520u
+
 /* Packets for a guest that has no buffers for the moment. */
 #define USER_FIFO (1 * MIB)
 

@@ -107,11 +107,8 @@ void scsi_bus_detach(struct scsi_bus *bus, struct scsi_lun *lun)
 
 /* ---- REPORT LUNS (SPC-4, 6.33) ---- */
 
-/* Single level: peripheral device addressing below 256, flat space addressing above (SAM-5, 4.7).
- */
-static void encode_lun(uint8_t *p, unsigned lun)
+void scsi_lun_encode(uint8_t p[2], unsigned lun)
 {
-	memset(p, 0, 8);
 	p[0] = (uint8_t)(lun < 256 ? 0 : 0x40 | lun >> 8);
 	p[1] = (uint8_t)lun;
 }
@@ -147,13 +144,14 @@ void scsi_report_luns(struct scsi_bus *bus, unsigned target, struct scsi_command
 	}
 	put_be32(entry, 8 * count);
 	scsi_data_write(&cmd->in, 0, entry, 8);
+	memset(entry, 0, sizeof(entry));
 	if (units && zero) {
-		encode_lun(entry, 0);
+		scsi_lun_encode(entry, 0);
 		put_entry(cmd, &n, entry, room);
 	}
 	for (struct scsi_lun *l = units ? scsi_target_next(t, 0) : NULL; l && 8 + 8 * n < room;
 	     l = scsi_target_next(t, (unsigned)l->lun + 1)) {
-		encode_lun(entry, (unsigned)l->lun);
+		scsi_lun_encode(entry, (unsigned)l->lun);
 		put_entry(cmd, &n, entry, room);
 	}
 	if (well_known && !t)

@@ -76,6 +76,12 @@ int scsi_bus_execute(struct scsi_bus *bus, unsigned target, unsigned lun,
 /* The same for the well-known unit REPORT LUNS, which is of no target. */
 void scsi_bus_execute_well_known(struct scsi_bus *bus, struct scsi_command *cmd);
 
+/*
+ * A logical unit's number as REPORT LUNS has it, of which six more bytes are 0: single level,
+ * peripheral device addressing below 256, flat space addressing above (SAM-5, 4.7).
+ */
+void scsi_lun_encode(uint8_t p[2], unsigned lun);
+
 /* Answer REPORT LUNS for a target. */
 void scsi_report_luns(struct scsi_bus *bus, unsigned target, struct scsi_command *cmd);
 

@@ -80,6 +80,7 @@ static void queues_fini(struct virtio_device *vd)
 		virtq_destroy(vd->queues[i].vq);
 		close(vd->queues[i].kick_fd);
 	}
+	pthread_cond_destroy(&vd->reset_done);
 	free(vd->queues);
 	vd->queues = NULL;
 	vd->queue_count = 0;
@@ -99,6 +100,7 @@ int virtio_init(struct virtio_device *vd, unsigned count, uint16_t max_size, uin
 	vd->queues = calloc(MAX(count, 1u), sizeof(*vd->queues));
 	if (!vd->queues)
 		return error_set(err, ENOMEM, "no memory for %u queues", count);
+	pthread_cond_init(&vd->reset_done, NULL);
 	for (vd->queue_count = 0; vd->queue_count < count; vd->queue_count++) {
 		rc = queue_init(vd, vd->queue_count, max_size);
 		if (rc) {
@@ -238,22 +240,29 @@ void virtio_device_quiesce(struct device *dev)
 	virtio_drain(vd);
 }
 
+static bool is_resetting(struct virtio_device *vd)
+{
+	bool resetting;
+
+	device_lock(&vd->dev);
+	resetting = vd->resetting;
+	device_unlock(&vd->dev);
+	return resetting;
+}
+
 static void reset_on_loop(struct loop_task *task)
 {
 	struct virtio_device *vd = container_of(task, struct virtio_device, reset_task);
-	bool wanted;
 
 	/* A system reset may have come first. */
-	device_lock(&vd->dev);
-	wanted = vd->resetting;
-	device_unlock(&vd->dev);
-	if (wanted)
+	if (is_resetting(vd))
 		virtio_drain(vd);
 }
 
 void virtio_clear(struct virtio_device *vd)
 {
 	vd->active = vd->resetting = vd->stopped = false;
+	pthread_cond_broadcast(&vd->reset_done);
 	vd->status = 0;
 	vd->driver_features = 0;
 	vd->features_beyond = false;
@@ -351,6 +360,21 @@ void virtio_write_status(struct virtio_device *vd, uint8_t value)
 		begin_reset(vd);
 	else
 		advance(vd, value);
+	device_unlock(&vd->dev);
+}
+
+void virtio_reset_wait(struct virtio_device *vd)
+{
+	struct loop *loop = vd->dev.loop;
+
+	if (loop_on_thread(loop)) {
+		while (is_resetting(vd) && loop_turn(loop, false))
+			;
+		return;
+	}
+	device_lock(&vd->dev);
+	while (vd->resetting)
+		pthread_cond_wait(&vd->reset_done, &vd->dev.lock);
 	device_unlock(&vd->dev);
 }
 

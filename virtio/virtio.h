@@ -151,6 +151,7 @@ struct virtio_device {
 	struct loop_hook publish; /* end of batch: publish queues that have pushed chains */
 	uint64_t dirty_queues[(VIRTIO_MAX_QUEUES + 63) / 64]; /* pushed since the last publish */
 	struct loop_task reset_task, activate_task, queue_task;
+	pthread_cond_t reset_done; /* `resetting` has become false; the device's lock */
 };
 
 static inline const struct virtio_class *virtio_class(const struct virtio_device *vd)
@@ -203,6 +204,9 @@ static inline bool virtio_has(const struct virtio_device *vd, unsigned bit)
  * just leaves.
  */
 int virtio_pop(struct virtio_device *vd, unsigned queue, struct virtq_chain **chain) MUST_CHECK;
+/* The same; where there is none, the driver's next one rings the doorbell. */
+int virtio_pop_or_wait(struct virtio_device *vd, unsigned queue,
+		       struct virtq_chain **chain) MUST_CHECK;
 
 /* Push and schedule the end-of-batch publication. Home loop, lock held. */
 void virtio_push(struct virtio_device *vd, unsigned queue, struct virtq_chain *chain,
@@ -259,6 +263,11 @@ void virtio_write_driver_features(struct virtio_device *vd, unsigned word, uint3
 uint8_t virtio_read_status(struct virtio_device *vd);
 /* Writing 0 starts a reset; the status reads 0 once it is complete (2.4.1). */
 void virtio_write_status(struct virtio_device *vd, uint8_t value);
+/*
+ * For a transport whose drivers do not look whether a reset is complete: wait until it is. Not on
+ * the home loop; where no thread runs that, as far as it gets by itself. Lock not held.
+ */
+void virtio_reset_wait(struct virtio_device *vd);
 uint8_t virtio_read_generation(struct virtio_device *vd);
 /* Bytes past the end of configuration space read 0, writes there vanish. */
 void virtio_read_config(struct virtio_device *vd, unsigned offset, void *buf, unsigned len);

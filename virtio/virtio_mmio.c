@@ -236,6 +236,9 @@ static void register_write(struct virtio_mmio *vm, uint64_t offset, uint32_t val
 		break;
 	case VIRTIO_MMIO_STATUS:
 		virtio_write_status(vm->vd, (uint8_t)value);
+		/* Linux goes on without a look at it, and takes back the rings. */
+		if (!(uint8_t)value)
+			virtio_reset_wait(vm->vd);
 		break;
 	case VIRTIO_MMIO_DEVICE_FEATURES_SEL:
 	case VIRTIO_MMIO_DRIVER_FEATURES_SEL:

@@ -262,8 +262,9 @@ static void enter_loop(void *arg)
 	struct realizing *r = arg;
 	struct virtio_net *n = r->n;
 	struct device *dev = &n->vd.dev;
+	const struct net_wish wish = {(unsigned)n->options.queues, (unsigned)n->options.mtu};
 
-	r->rc = net_create(&n->net, n->options.backend, "backend", dev->loop, dev->env->log,
+	r->rc = net_create(&n->net, n->options.backend, "backend", &wish, dev->loop, dev->env->log,
 			   r->err);
 	if (!r->rc)
 		r->rc = virtio_net_match_backend(n, r->err);

@@ -28,7 +28,7 @@
 #define NOTIFY_STRIDE 4u /* notify_off_multiplier */
 
 /*
- * A bound on what one device takes of the 4,096 message routes that all share. A driver that finds
+ * A bound on what one device takes of the 1,000 message routes that all share. A driver that finds
  * fewer vectors than queues lets queues share them.
  */
 #define MAX_VECTORS 257u

@@ -243,11 +243,26 @@ void virtio_interrupt(struct virtio_device *vd, unsigned queue)
 
 /* ---- reset of one queue (2.6.1) ---- */
 
+static void finish_reset(struct virtio_queue *q)
+{
+	struct virtio_transport *t = q->vd->transport;
+
+	loop_fd_del(&q->kick);
+	virtio_queue_clear(q);
+	if (t && t->ops->reset_queue)
+		t->ops->reset_queue(t, q->index);
+}
+
 /* Lock held. */
 static void begin_reset(struct virtio_queue *q)
 {
 	if (!q->enabled || q->resetting || q->vd->resetting)
 		return;
+	/* The class has not seen it yet: there is nothing to wait for. */
+	if (!(q->vd->status & VIRTIO_CONFIG_S_DRIVER_OK)) {
+		finish_reset(q);
+		return;
+	}
 	q->resetting = true; /* no chain is taken from here on */
 	loop_post(q->vd->dev.loop, &q->vd->queue_task);
 }
@@ -281,16 +296,6 @@ bool virtio_queue_resetting(struct virtio_device *vd, unsigned queue)
 	resetting = q && q->resetting;
 	device_unlock(&vd->dev);
 	return resetting;
-}
-
-static void finish_reset(struct virtio_queue *q)
-{
-	struct virtio_transport *t = q->vd->transport;
-
-	loop_fd_del(&q->kick);
-	virtio_queue_clear(q);
-	if (t && t->ops->reset_queue)
-		t->ops->reset_queue(t, q->index);
 }
 
 void virtio_finish_queue_resets(struct virtio_device *vd, bool drained)
@@ -365,6 +370,19 @@ int virtio_pop(struct virtio_device *vd, unsigned queue, struct virtq_chain **ch
 	if (rc < 0)
 		virtio_broken(vd, "queue %u: %s", queue, virtq_error(vq));
 	return rc;
+}
+
+int virtio_pop_or_wait(struct virtio_device *vd, unsigned queue, struct virtq_chain **chain)
+{
+	/* A driver that moves its index to and fro would keep us here. */
+	for (unsigned tries = 0; tries < 2; tries++) {
+		const int rc = virtio_pop(vd, queue, chain);
+
+		if (rc || !virtq_notify_enable(vd->queues[queue].vq))
+			return rc;
+	}
+	virtio_queue_ring(vd, queue);
+	return 0;
 }
 
 void virtio_push(struct virtio_device *vd, unsigned queue, struct virtq_chain *chain,

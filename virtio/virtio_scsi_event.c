@@ -16,7 +16,7 @@ void virtio_scsi_events_flush(struct virtio_scsi *scsi)
 		struct virtio_scsi_event event = {.event = VIRTIO_SCSI_T_NO_EVENT};
 		struct virtq_chain *chain;
 
-		if (virtio_pop(vd, VIRTIO_SCSI_EVENT, &chain) <= 0)
+		if (virtio_pop_or_wait(vd, VIRTIO_SCSI_EVENT, &chain) <= 0)
 			return;
 		if (chain->in_len < sizeof(event)) {
 			virtio_broken(vd, "an event buffer of %llu bytes",
@@ -41,6 +41,7 @@ static void report(struct scsi_bus *bus, const struct scsi_lun *lun, unsigned fe
 {
 	struct virtio_scsi *scsi = container_of(bus, struct virtio_scsi, bus);
 	struct virtio_device *vd = &scsi->vd;
+	struct virtio_scsi_event *e;
 
 	/* A driver that has yet to start will look for itself. */
 	if (!(vd->status & VIRTIO_CONFIG_S_DRIVER_OK) || vd->resetting || !virtio_has(vd, feature))
@@ -49,13 +50,12 @@ static void report(struct scsi_bus *bus, const struct scsi_lun *lun, unsigned fe
 		scsi->events_missed = true;
 		return;
 	}
-	scsi->events[(scsi->event_first + scsi->event_count++) % VIRTIO_SCSI_EVENTS] =
-		(struct virtio_scsi_event){
-			.event = event,
-			.lun = {1, (uint8_t)lun->target, (uint8_t)(0x40 | lun->lun >> 8),
-				(uint8_t)lun->lun},
-			.reason = reason,
-		};
+	e = &scsi->events[(scsi->event_first + scsi->event_count++) % VIRTIO_SCSI_EVENTS];
+	*e = (struct virtio_scsi_event){.event = event, .reason = reason};
+	/* As in REPORT LUNS: Linux compares the two, and looks for unit 0 only at all zeroes. */
+	scsi_lun_encode(e->lun + 2, (unsigned)lun->lun);
+	e->lun[0] = 1;
+	e->lun[1] = (uint8_t)lun->target;
 	virtio_scsi_events_flush(scsi);
 }
 

@@ -57,19 +57,6 @@ static void emergency_task(struct loop_task *task)
 
 /* ---- queues ---- */
 
-int virtio_serial_pop(struct virtio_device *vd, unsigned queue, struct virtq_chain **chain)
-{
-	/* A driver that moves its index to and fro would keep us here. */
-	for (unsigned tries = 0; tries < 2; tries++) {
-		const int rc = virtio_pop(vd, queue, chain);
-
-		if (rc || !virtq_notify_enable(vd->queues[queue].vq))
-			return rc;
-	}
-	virtio_queue_ring(vd, queue);
-	return 0;
-}
-
 /* Of a queue that is none of the control queues. */
 static unsigned port_of(unsigned queue)
 {

@@ -106,12 +106,6 @@ static inline unsigned virtio_serial_tx(unsigned nr)
 
 /* All that follows: home loop, controller's lock held, unless it says otherwise. */
 
-/*
- * As virtio_pop; where there is none, the driver's next one rings the doorbell. Returns 1, 0 or
- * -errno.
- */
-int virtio_serial_pop(struct virtio_device *vd, unsigned queue, struct virtq_chain **chain);
-
 /* virtio_serial_control.c */
 
 /* The driver shall hear this about the port number, as soon as it can. */

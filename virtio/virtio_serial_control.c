@@ -73,7 +73,7 @@ static bool send(struct virtio_serial *s, unsigned nr, unsigned say)
 	struct message m;
 	size_t len, sent;
 
-	if (virtio_serial_pop(&s->vd, VIRTIO_SERIAL_CONTROL_RX, &chain) <= 0)
+	if (virtio_pop_or_wait(&s->vd, VIRTIO_SERIAL_CONTROL_RX, &chain) <= 0)
 		return false;
 	if (chain->out_len || chain->in_len < sizeof(m.header)) {
 		virtio_broken(&s->vd, "a control buffer with %llu bytes to write",
@@ -168,8 +168,9 @@ static void port_ready(struct virtio_serial_port *port)
 	unsigned say = 0;
 
 	port->ready = true;
-	/* What was to be said of its state is said anew. */
-	s->slots[port->nr].say &= VIRTIO_SERIAL_SAY_REMOVE | VIRTIO_SERIAL_SAY_ADD;
+	/* What was to be said of its state is said anew, but it may have heard that it is open. */
+	s->slots[port->nr].say &=
+		VIRTIO_SERIAL_SAY_REMOVE | VIRTIO_SERIAL_SAY_ADD | VIRTIO_SERIAL_SAY_CLOSED;
 	if (port->dev.cls == &console_port_class)
 		say |= VIRTIO_SERIAL_SAY_CONSOLE;
 	if (port->name)

@@ -15,7 +15,7 @@ static bool next_chain(struct virtio_serial_port *port)
 
 	if (port->tx)
 		return true;
-	if (virtio_serial_pop(vd, virtio_serial_tx(port->nr), &chain) <= 0)
+	if (virtio_pop_or_wait(vd, virtio_serial_tx(port->nr), &chain) <= 0)
 		return false;
 	if (chain->in_len) { /* 5.3.6.1 */
 		virtio_broken(vd, "port %u: a writable buffer to transmit", port->nr);
@@ -126,7 +126,7 @@ static size_t fill(struct virtio_serial_port *port, const uint8_t *data, size_t 
 	struct virtq_chain *chain;
 	size_t done = 0;
 
-	while (done < len && virtio_serial_pop(vd, queue, &chain) > 0) {
+	while (done < len && virtio_pop_or_wait(vd, queue, &chain) > 0) {
 		size_t n;
 
 		if (chain->out_len) { /* 5.3.6.1 */

@@ -16,8 +16,9 @@ struct acpi_config {
 	const uint32_t *cpu_apic_id;
 	uint64_t pci_mem64_base; /* 0: no 64-bit window */
 	uint64_t pci_mem64_size;
-	bool has_com1, has_rtc, has_pvpanic;
+	unsigned com_ports;   /* bit 0: COM1, to bit 3: COM4 */
 	uint32_t virtio_mmio; /* a bit for each slot that has a device */
+	bool has_rtc, has_pvpanic;
 	bool has_i8042; /* a keyboard controller with a keyboard; false for a mere reset line */
 };
 

@@ -117,14 +117,29 @@ static void put_motherboard(struct aml *aml)
 
 /* ---- platform devices ---- */
 
-static void put_com1(struct aml *aml)
+static void put_com(struct aml *aml, unsigned ports)
 {
-	put_hid(aml, "COM1", "PNP0501", 0);
-	aml_crs_begin(aml);
-	aml_io(aml, X86_PORT_COM1, 8);
-	aml_interrupt(aml, X86_IRQ_COM1, true);
-	aml_crs_end(aml);
-	aml_end(aml);
+	static const struct {
+		char name[5];
+		uint16_t port;
+		uint8_t irq;
+	} com[] = {
+		{"COM1", X86_PORT_COM1, X86_IRQ_COM1},
+		{"COM2", X86_PORT_COM2, X86_IRQ_COM2},
+		{"COM3", X86_PORT_COM3, X86_IRQ_COM3},
+		{"COM4", X86_PORT_COM4, X86_IRQ_COM4},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(com); i++) {
+		if (!(ports & 1u << i))
+			continue;
+		put_hid(aml, com[i].name, "PNP0501", i);
+		aml_crs_begin(aml);
+		aml_io(aml, com[i].port, 8);
+		aml_interrupt(aml, com[i].irq, true);
+		aml_crs_end(aml);
+		aml_end(aml);
+	}
 }
 
 static void put_rtc(struct aml *aml)
@@ -230,8 +245,7 @@ void acpi_dsdt(struct aml *aml, const struct acpi_config *config)
 	aml_scope(aml, "\\_SB");
 	put_pci(aml, config);
 	put_motherboard(aml);
-	if (config->has_com1)
-		put_com1(aml);
+	put_com(aml, config->com_ports);
 	if (config->has_rtc)
 		put_rtc(aml);
 	if (config->has_i8042)

@@ -253,7 +253,7 @@ static uint64_t put_fadt(struct aml *out, const struct acpi_config *config, uint
 	};
 	size_t start = table_begin(out);
 
-	if (config->has_com1)
+	if (config->com_ports)
 		fadt.boot_arch |= BOOT_ARCH_LEGACY_DEVICES;
 	if (config->has_i8042)
 		fadt.boot_arch |= BOOT_ARCH_8042;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "console/chardev.h"
+#include "net/net.h"
 #include "virtio/virtio.h"
 #include "vmm/machine.h"
 
@@ -166,18 +167,24 @@ bool vmm_device_action_info(const char *cls, unsigned index, struct vmm_action_i
 	return a != NULL;
 }
 
+/* table: may be NULL. */
+static bool describe_option_at(const struct option_desc *table, unsigned index,
+			       struct vmm_option_info *info)
+{
+	while (table && table->name && index-- > 0)
+		table++;
+	if (!table || !table->name)
+		return false;
+	describe_option(table, info);
+	return true;
+}
+
 bool vmm_device_action_option(const char *cls, unsigned action, unsigned index,
 			      struct vmm_option_info *info)
 {
 	const struct device_action *a = action_of(cls, action);
-	const struct option_desc *o = a ? a->options : NULL;
 
-	while (o && o->name && index-- > 0)
-		o++;
-	if (!o || !o->name)
-		return false;
-	describe_option(o, info);
-	return true;
+	return describe_option_at(a ? a->options : NULL, index, info);
 }
 
 bool vmm_stream_kind(unsigned index, struct vmm_stream_info *info)
@@ -189,6 +196,23 @@ bool vmm_stream_kind(unsigned index, struct vmm_stream_info *info)
 	if (kind->name)
 		*info = (struct vmm_stream_info){kind->usage, kind->help};
 	return kind->name != NULL;
+}
+
+bool vmm_network_kind(unsigned index, struct vmm_network_info *info)
+{
+	struct net_kind kind;
+
+	if (!net_kind(index, &kind))
+		return false;
+	*info = (struct vmm_network_info){kind.usage, kind.help};
+	return true;
+}
+
+bool vmm_network_option(unsigned network, unsigned index, struct vmm_option_info *info)
+{
+	struct net_kind kind;
+
+	return net_kind(network, &kind) && describe_option_at(kind.options, index, info);
 }
 
 int vmm_check_device(const char *name, const char *options, const char *what, struct vmm_error *err)

@@ -25,6 +25,7 @@ struct kvm_line {
 struct kvm_vm {
 	int kvm_fd, vm_fd;
 	const struct log *log;
+	struct log_limit guest_log; /* of what the guest provokes */
 	unsigned cpus;
 	bool tsc_deadline;
 	size_t run_size; /* bytes of the mapping that a vCPU shares with the kernel */

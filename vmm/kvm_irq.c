@@ -222,9 +222,14 @@ static void apic_send(struct apic_sink *apic, const struct apic_message *message
 			      .address_hi = (uint32_t)(message->address >> 32),
 			      .data = message->data};
 
-	/* 0: the guest blocked it, or addressed nobody. */
+	/*
+	 * 0: the guest blocked it, or addressed nobody. Where it has switched its local APICs off,
+	 * "nobody" is an error (EPERM), so that it can have as many of these as it likes.
+	 */
 	if (ioctl(vm->vm_fd, KVM_SIGNAL_MSI, &msi) < 0)
-		log_error(vm->log, "kvm", "cannot send an interrupt message: errno %d", errno);
+		log_guest(vm->log, &vm->guest_log, "kvm",
+			  "cannot send interrupt message %#x to %#llx: errno %d", msi.data,
+			  (unsigned long long)message->address, errno);
 }
 
 /*

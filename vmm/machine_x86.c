@@ -119,6 +119,20 @@ static bool has_device(struct vmm *vm, const struct device_class *cls)
 	return vm->env.find(&vm->env, NULL, cls) != NULL;
 }
 
+/* The serial ports that there are, as a set of bits: bit 0 is COM1. */
+static unsigned com_ports(const struct vmm *vm)
+{
+	unsigned ports = 0;
+
+	list_for_each (it, &vm->devices) {
+		const struct device *dev = list_entry(it, struct machine_device, link)->dev;
+
+		if (dev->cls == &isa_serial_class)
+			ports |= 1u << (isa_serial_com(dev) - 1);
+	}
+	return ports;
+}
+
 static int build_tables(struct vmm *vm, gpa_t *rsdp, struct vmm_error *err)
 {
 	uint32_t apic_ids[256];
@@ -127,8 +141,8 @@ static int build_tables(struct vmm *vm, gpa_t *rsdp, struct vmm_error *err)
 		.cpu_apic_id = apic_ids,
 		.pci_mem64_base = vm->pci_mem64_size ? vm->pci_mem64 : 0,
 		.pci_mem64_size = vm->pci_mem64_size,
+		.com_ports = com_ports(vm),
 		.virtio_mmio = vm->mmio_slots,
-		.has_com1 = has_device(vm, &isa_serial_class),
 		.has_rtc = has_device(vm, &rtc_cmos_class),
 		.has_pvpanic = has_device(vm, &pvpanic_class),
 	};

@@ -34,7 +34,7 @@ static void create(void)
 	snprintf(spec, sizeof(spec), "stream:unix:%s,server=on", address.sun_path);
 	r = loop_create(&loop, "fuzz", &fake_clock.clock, NULL);
 	assert(!r);
-	r = net_create(&net, spec, "--net", loop, NULL, NULL);
+	r = net_create(&net, spec, "--net", NULL, loop, NULL, NULL);
 	assert(!r);
 	(void)r;
 	net_attach(net, &net_front, NULL);

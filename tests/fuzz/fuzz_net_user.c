@@ -69,7 +69,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		r = loop_create(&loop, "fuzz", &fake_clock.clock, NULL);
 		assert(!r);
 	}
-	r = net_create(&net, "user,restrict=on,mtu=4000", "--net", loop, NULL, NULL);
+	r = net_create(&net, "user,restrict=on,mtu=4000", "--net", NULL, loop, NULL, NULL);
 	assert(!r);
 	(void)r;
 	net_attach(net, &net_front, NULL);

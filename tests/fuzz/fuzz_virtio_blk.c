@@ -4,21 +4,17 @@
  * memory as it likes, over a small image in memory, with split and with packed rings. The device
  * lives on from input to input and is reset in between, as at a reboot.
  */
-#include <assert.h>
 #include <linux/virtio_blk.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "tests/fuzz/input.h"
-#include "mmio/bus.h"
-#include "pci/pci.h"
 #include "virtio/virtio_blk.h"
 #include "virtio/virtio_classes.h"
 
-#define RAM        UINT64_C(0x40000)
+#include "tests/fuzz/pci_fuzz.h"
+
 #define IMAGE      UINT64_C(0x20000)
-#define MAX_OPS    256
 #define QUEUE_SIZE 16u
 
 /* Where the macro operations put things; the fuzzer may write there as well. */
@@ -27,63 +23,13 @@
 #define USED    (RING + 0x800)
 #define HEADERS UINT64_C(0x2000)
 
-#define COMMON 0x0000u
-#define NOTIFY 0x3000u
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static struct clock_fake fake_clock;
-static struct device_env env;
-static struct device *dev;
-static struct virtio_pci *vp;
-static uint64_t bar;
 static int image;
 
 /* The driver's place in a packed ring. */
 static bool packed, wrap;
 static uint16_t next_desc;
 
-static struct irq_line *no_line(void *opaque, unsigned slot, unsigned pin)
-{
-	(void)opaque, (void)slot, (void)pin;
-	return NULL;
-}
-
-static unsigned no_gsi(void *opaque, unsigned slot, unsigned pin)
-{
-	(void)opaque, (void)slot, (void)pin;
-	return 0;
-}
-
-static void must(int rc)
-{
-	assert(!rc);
-	(void)rc;
-}
-
-static void create_env(void)
-{
-	struct pci_bus_config config = {
-		.mem32 = {UINT64_C(0xc0000000), UINT64_C(0x10000000)},
-		.mem64 = {UINT64_C(0x100000000), UINT64_C(0x10000000)},
-		.ecam = {UINT64_C(0xe0000000), UINT64_C(0x100000)},
-		.intx = no_line,
-		.intx_gsi = no_gsi,
-	};
-
-	clock_fake_init(&fake_clock);
-	env.clock = &fake_clock.clock;
-	must(guest_memory_create(&env.memory, NULL));
-	must(guest_memory_add(env.memory, gpa(0), RAM, 0, NULL));
-	must(loop_create(&env.loop, "fuzz", env.clock, NULL));
-	must(bus_create(&env.pio, "pio", 0x10000, NULL));
-	must(bus_create(&env.mmio, "mmio", UINT64_C(1) << 46, NULL));
-	config.pio = env.pio;
-	config.mmio = env.mmio;
-	must(pci_bus_create(&env.pci, &config, NULL));
-}
-
-static void create_device(void)
+static void create(void)
 {
 	char options[112];
 
@@ -93,25 +39,7 @@ static void create_device(void)
 	snprintf(options, sizeof(options),
 		 "packed=on,path=/proc/self/fd/%d,engine=threads,queues=2,queue-size=%u", image,
 		 QUEUE_SIZE);
-	must(device_create(&dev, &virtio_blk_class.device, NULL, options, &env, NULL));
-	must(virtio_pci_create(&vp, virtio_device(dev), -1, NULL));
-}
-
-static uint32_t config_read(unsigned offset)
-{
-	return pci_config_read(env.pci, virtio_pci_devfn(vp), offset, 4);
-}
-
-/* As a reboot does it. */
-static void reset(void)
-{
-	device_quiesce_wait(dev);
-	pci_bus_reset(env.pci);
-	device_reset(dev);
-	pci_config_write(env.pci, virtio_pci_devfn(vp), PCI_COMMAND, 2,
-			 PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-	bar = (config_read(PCI_BASE_ADDRESS_0) & ~0xfu) | (uint64_t)config_read(PCI_BASE_ADDRESS_1)
-								  << 32;
+	create_device(&virtio_blk_class, options);
 }
 
 static void settle(void)
@@ -123,17 +51,6 @@ static void settle(void)
 		while (loop_turn(env.loop, false))
 			;
 	} while (blk->in_flight && loop_turn(env.loop, true));
-}
-
-static void reg(unsigned offset, unsigned size, uint64_t value)
-{
-	bus_write(env.mmio, bar + COMMON + offset, value, size);
-}
-
-static void poke(uint64_t at, const void *data, size_t len)
-{
-	if (guest_write(env.memory, gpa(at), data, len))
-		return;
 }
 
 /* What a good driver does, so that the fuzzer need not find it out. */
@@ -218,35 +135,6 @@ static void request(struct input *in)
 	bus_write(env.mmio, bar + NOTIFY, 0, 2);
 }
 
-static void any_register(struct input *in)
-{
-	uint8_t how = input_u8(in);
-	uint64_t value, at = input_u16(in) & 0x3fff;
-	unsigned size = 1u << (how & 3);
-
-	if (how & 4)
-		bus_read(env.mmio, bar + at, size, &value);
-	else
-		bus_write(env.mmio, bar + at, input_number(in, size), size);
-}
-
-static void any_config(struct input *in)
-{
-	unsigned size = 1u << (input_u8(in) % 3), at = input_u8(in) & ~(size - 1);
-
-	pci_config_write(env.pci, virtio_pci_devfn(vp), at, size, (uint32_t)input_number(in, size));
-	pci_config_read(env.pci, virtio_pci_devfn(vp), at, size);
-}
-
-static void any_memory(struct input *in)
-{
-	uint64_t at = input_number(in, 3) & (RAM - 1);
-	uint8_t bytes[64], len = input_u8(in) % sizeof(bytes);
-
-	input_bytes(in, bytes, len);
-	poke(at, bytes, len);
-}
-
 static void step(struct input *in)
 {
 	switch (input_u8(in) % 8) {
@@ -280,7 +168,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!dev) {
 		create_env();
-		create_device();
+		create();
 	}
 	reset();
 	must(guest_fill(env.memory, gpa(0), 0, RAM));

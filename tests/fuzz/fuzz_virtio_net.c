@@ -4,18 +4,14 @@
  * the network at the other end, which delivers frames and stalls. The device lives on from input to
  * input and is reset in between, as at a reboot.
  */
-#include <assert.h>
 #include <stdlib.h>
 
-#include "tests/fuzz/input.h"
 #include "tests/unit/support/fake_net_define.h"
-#include "mmio/bus.h"
-#include "pci/pci.h"
 #include "virtio/virtio_classes.h"
 #include "virtio/virtio_net.h"
 
-#define RAM        UINT64_C(0x40000)
-#define MAX_OPS    256
+#include "tests/fuzz/pci_fuzz.h"
+
 #define QUEUE_SIZE 16u
 #define PAIRS      2u
 #define QUEUES     (2 * PAIRS + 1)
@@ -26,83 +22,13 @@
 #define USED(q)  (RING(q) + 0x800)
 #define BUFFERS  UINT64_C(0x10000)
 
-#define NOTIFY        0x3000u
-#define NOTIFY_STRIDE 4u
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static struct clock_fake fake_clock;
-static struct device_env env;
-static struct device *dev;
-static struct virtio_pci *vp;
-static uint64_t bar;
-
-static struct irq_line *no_line(void *opaque, unsigned slot, unsigned pin)
-{
-	(void)opaque, (void)slot, (void)pin;
-	return NULL;
-}
-
-static unsigned no_gsi(void *opaque, unsigned slot, unsigned pin)
-{
-	(void)opaque, (void)slot, (void)pin;
-	return 0;
-}
-
-static void must(int rc)
-{
-	assert(!rc);
-	(void)rc;
-}
-
-static void create_env(void)
-{
-	struct pci_bus_config config = {
-		.mem32 = {UINT64_C(0xc0000000), UINT64_C(0x10000000)},
-		.mem64 = {UINT64_C(0x100000000), UINT64_C(0x10000000)},
-		.ecam = {UINT64_C(0xe0000000), UINT64_C(0x100000)},
-		.intx = no_line,
-		.intx_gsi = no_gsi,
-	};
-
-	clock_fake_init(&fake_clock);
-	env.clock = &fake_clock.clock;
-	must(guest_memory_create(&env.memory, NULL));
-	must(guest_memory_add(env.memory, gpa(0), RAM, 0, NULL));
-	must(loop_create(&env.loop, "fuzz", env.clock, NULL));
-	must(bus_create(&env.pio, "pio", 0x10000, NULL));
-	must(bus_create(&env.mmio, "mmio", UINT64_C(1) << 46, NULL));
-	config.pio = env.pio;
-	config.mmio = env.mmio;
-	must(pci_bus_create(&env.pci, &config, NULL));
-}
-
-static void create_device(void)
+static void create(void)
 {
 	const unsigned all = NET_CSUM | NET_TSO4 | NET_TSO6 | NET_TSO_ECN | NET_USO;
 
 	fake_net_setup =
 		(struct fake_net_setup){.pairs = PAIRS, .tx_offloads = all, .rx_offloads = all};
-	must(device_create(&dev, &virtio_net_class.device, NULL,
-			   "queues=2,queue-size=16,mtu=9000,mac=52:54:00:11:22:33", &env, NULL));
-	must(virtio_pci_create(&vp, virtio_device(dev), -1, NULL));
-}
-
-static uint32_t config_read(unsigned offset)
-{
-	return pci_config_read(env.pci, virtio_pci_devfn(vp), offset, 4);
-}
-
-/* As a reboot does it. */
-static void reset(void)
-{
-	device_quiesce_wait(dev);
-	pci_bus_reset(env.pci);
-	device_reset(dev);
-	pci_config_write(env.pci, virtio_pci_devfn(vp), PCI_COMMAND, 2,
-			 PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-	bar = (config_read(PCI_BASE_ADDRESS_0) & ~0xfu) | (uint64_t)config_read(PCI_BASE_ADDRESS_1)
-								  << 32;
+	create_device(&virtio_net_class, "queues=2,queue-size=16,mtu=9000,mac=52:54:00:11:22:33");
 }
 
 static void settle(void)
@@ -110,17 +36,6 @@ static void settle(void)
 	/* Bounded: an echo that is refused is dropped with the next one. */
 	for (unsigned turns = 0; turns < 100 && loop_turn(env.loop, false); turns++)
 		;
-}
-
-static void reg(unsigned offset, unsigned size, uint64_t value)
-{
-	bus_write(env.mmio, bar + offset, value, size);
-}
-
-static void poke(uint64_t at, const void *data, size_t len)
-{
-	if (guest_write(env.memory, gpa(at), data, len))
-		return;
 }
 
 /* What a good driver does, so that the fuzzer need not find it out. */
@@ -243,27 +158,6 @@ static void network(struct input *in)
 	}
 }
 
-static void any_register(struct input *in)
-{
-	uint8_t how = input_u8(in);
-	uint64_t value, at = input_u16(in) & 0x3fff;
-	unsigned size = 1u << (how & 3);
-
-	if (how & 4)
-		bus_read(env.mmio, bar + at, size, &value);
-	else
-		bus_write(env.mmio, bar + at, input_number(in, size), size);
-}
-
-static void any_memory(struct input *in)
-{
-	uint64_t at = input_number(in, 3) & (RAM - 1);
-	uint8_t bytes[64], len = input_u8(in) % sizeof(bytes);
-
-	input_bytes(in, bytes, len);
-	poke(at, bytes, len);
-}
-
 /* Pause, save, and load into the same device. */
 static void migrate(void)
 {
@@ -305,7 +199,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!dev) {
 		create_env();
-		create_device();
+		create();
 	}
 	reset();
 	fake_net->busy = false;

@@ -4,20 +4,16 @@
  * registers, configuration space and memory as it likes, and a host that moves media and units. The
  * controller lives on from input to input and is reset in between, as at a reboot.
  */
-#include <assert.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "mmio/bus.h"
-#include "pci/pci.h"
-#include "tests/fuzz/input.h"
 #include "virtio/virtio_classes.h"
 #include "virtio/virtio_scsi.h"
 
-#define RAM        UINT64_C(0x40000)
+#include "tests/fuzz/pci_fuzz.h"
+
 #define IMAGE      UINT64_C(0x20000)
-#define MAX_OPS    256
 #define QUEUE_SIZE 16u
 
 /* Where the macro operations put things; the fuzzer may write there as well. */
@@ -29,64 +25,8 @@
 #define RESPONSES UINT64_C(0x6000)
 #define DATA      UINT64_C(0x10000)
 
-#define COMMON 0x0000u
-#define NOTIFY 0x3000u
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static struct clock_fake fake_clock;
-static struct device_env env;
-static struct device *dev, *disk, *cd, *late;
-static struct virtio_pci *vp;
-static uint64_t bar;
+static struct device *disk, *cd, *late;
 static char image_path[32], iso_path[32];
-
-static struct irq_line *no_line(void *opaque, unsigned slot, unsigned pin)
-{
-	(void)opaque, (void)slot, (void)pin;
-	return NULL;
-}
-
-static unsigned no_gsi(void *opaque, unsigned slot, unsigned pin)
-{
-	(void)opaque, (void)slot, (void)pin;
-	return 0;
-}
-
-static void must(int rc)
-{
-	assert(!rc);
-	(void)rc;
-}
-
-static void create_env(void)
-{
-	struct pci_bus_config config = {
-		.mem32 = {UINT64_C(0xc0000000), UINT64_C(0x10000000)},
-		.mem64 = {UINT64_C(0x100000000), UINT64_C(0x10000000)},
-		.ecam = {UINT64_C(0xe0000000), UINT64_C(0x100000)},
-		.intx = no_line,
-		.intx_gsi = no_gsi,
-	};
-
-	clock_fake_init(&fake_clock);
-	env.clock = &fake_clock.clock;
-	must(guest_memory_create(&env.memory, NULL));
-	must(guest_memory_add(env.memory, gpa(0), RAM, 0, NULL));
-	must(loop_create(&env.loop, "fuzz", env.clock, NULL));
-	must(bus_create(&env.pio, "pio", 0x10000, NULL));
-	must(bus_create(&env.mmio, "mmio", UINT64_C(1) << 46, NULL));
-	config.pio = env.pio;
-	config.mmio = env.mmio;
-	must(pci_bus_create(&env.pci, &config, NULL));
-}
-
-static struct device *find(const struct device_env *e, const char *id,
-			   const struct device_class *cls)
-{
-	(void)e, (void)id;
-	return dev && dev->cls == cls ? dev : NULL;
-}
 
 /* It stays open: the path leads there. */
 static void memory_file(char *path, size_t len)
@@ -109,16 +49,14 @@ static struct device *create_unit(const struct device_class *cls, const char *id
 	return unit;
 }
 
-static void create_device(void)
+static void create(void)
 {
 	char options[64];
 
 	memory_file(image_path, sizeof(image_path));
 	memory_file(iso_path, sizeof(iso_path));
-	env.find = find;
 	snprintf(options, sizeof(options), "queues=2,queue-size=%u", QUEUE_SIZE);
-	must(device_create(&dev, &virtio_scsi_class.device, NULL, options, &env, NULL));
-	must(virtio_pci_create(&vp, virtio_device(dev), -1, NULL));
+	create_device(&virtio_scsi_class, options);
 	disk = create_unit(&scsi_disk_class.device, "disk", image_path, "target=0");
 	cd = create_unit(&scsi_cd_class.device, "cd", iso_path, "target=1,lun=1");
 }
@@ -132,26 +70,14 @@ static void remove_unit(struct device **unit)
 	*unit = NULL;
 }
 
-static uint32_t config_read(unsigned offset)
-{
-	return pci_config_read(env.pci, virtio_pci_devfn(vp), offset, 4);
-}
-
-/* As a reboot does it. */
-static void reset(void)
+static void reset_all(void)
 {
 	remove_unit(&late);
-	device_quiesce_wait(dev);
 	device_quiesce_wait(disk);
 	device_quiesce_wait(cd);
-	pci_bus_reset(env.pci);
-	device_reset(dev);
+	reset();
 	device_reset(disk);
 	device_reset(cd);
-	pci_config_write(env.pci, virtio_pci_devfn(vp), PCI_COMMAND, 2,
-			 PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-	bar = (config_read(PCI_BASE_ADDRESS_0) & ~0xfu) | (uint64_t)config_read(PCI_BASE_ADDRESS_1)
-								  << 32;
 }
 
 static void settle(void)
@@ -163,17 +89,6 @@ static void settle(void)
 		while (loop_turn(env.loop, false))
 			;
 	} while (scsi->bus.in_flight && loop_turn(env.loop, true));
-}
-
-static void reg(unsigned offset, unsigned size, uint64_t value)
-{
-	bus_write(env.mmio, bar + COMMON + offset, value, size);
-}
-
-static void poke(uint64_t at, const void *data, size_t len)
-{
-	if (guest_write(env.memory, gpa(at), data, len))
-		return;
 }
 
 /* What a good driver does, so that the fuzzer need not find it out. */
@@ -297,35 +212,6 @@ static void host(struct input *in)
 	}
 }
 
-static void any_register(struct input *in)
-{
-	uint8_t how = input_u8(in);
-	uint64_t value, at = input_u16(in) & 0x3fff;
-	unsigned size = 1u << (how & 3);
-
-	if (how & 4)
-		bus_read(env.mmio, bar + at, size, &value);
-	else
-		bus_write(env.mmio, bar + at, input_number(in, size), size);
-}
-
-static void any_config(struct input *in)
-{
-	unsigned size = 1u << (input_u8(in) % 3), at = input_u8(in) & ~(size - 1);
-
-	pci_config_write(env.pci, virtio_pci_devfn(vp), at, size, (uint32_t)input_number(in, size));
-	pci_config_read(env.pci, virtio_pci_devfn(vp), at, size);
-}
-
-static void any_memory(struct input *in)
-{
-	uint64_t at = input_number(in, 3) & (RAM - 1);
-	uint8_t bytes[64], len = input_u8(in) % sizeof(bytes);
-
-	input_bytes(in, bytes, len);
-	poke(at, bytes, len);
-}
-
 static void step(struct input *in)
 {
 	switch (input_u8(in) % 12) {
@@ -368,9 +254,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!dev) {
 		create_env();
-		create_device();
+		create();
 	}
-	reset();
+	reset_all();
 	/* As much as the limits let pass; what an earlier input owes is forgotten. */
 	must(device_action(disk, "throttle", NULL, NULL, NULL));
 	must(device_action(disk, "throttle", "iops=1000,iops-burst=8", NULL, NULL));

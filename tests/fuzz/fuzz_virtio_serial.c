@@ -4,17 +4,13 @@
  * memory as it likes, and a host that comes and goes with ports, writes to them and reads from
  * them. The controller lives on from input to input and is reset in between, as at a reboot.
  */
-#include <assert.h>
 #include <stdio.h>
 
-#include "tests/fuzz/input.h"
-#include "mmio/bus.h"
-#include "pci/pci.h"
 #include "virtio/virtio_classes.h"
 #include "virtio/virtio_serial.h"
 
-#define RAM        UINT64_C(0x40000)
-#define MAX_OPS    256
+#include "tests/fuzz/pci_fuzz.h"
+
 #define MAX_PORTS  4u
 #define QUEUES     (2 * (MAX_PORTS + 1))
 #define QUEUE_SIZE 16u
@@ -25,72 +21,14 @@
 #define USED(queue)   (RING(queue) + 0x800)
 #define BUFFER(queue) (RING(queue) + 0xa00)
 
-#define NOTIFY 0x3000u
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static struct clock_fake fake_clock;
-static struct device_env env;
-static struct device *dev;
 static struct device *ports[MAX_PORTS];
-static struct virtio_pci *vp;
-static uint64_t bar;
-
-static struct irq_line *no_line(void *opaque, unsigned slot, unsigned pin)
-{
-	(void)opaque, (void)slot, (void)pin;
-	return NULL;
-}
-
-static unsigned no_gsi(void *opaque, unsigned slot, unsigned pin)
-{
-	(void)opaque, (void)slot, (void)pin;
-	return 0;
-}
-
-static struct device *find(const struct device_env *e, const char *id,
-			   const struct device_class *cls)
-{
-	(void)e, (void)id;
-	return dev && dev->cls == cls ? dev : NULL;
-}
-
-static void must(int rc)
-{
-	assert(!rc);
-	(void)rc;
-}
-
-static void create_env(void)
-{
-	struct pci_bus_config config = {
-		.mem32 = {UINT64_C(0xc0000000), UINT64_C(0x10000000)},
-		.mem64 = {UINT64_C(0x100000000), UINT64_C(0x10000000)},
-		.ecam = {UINT64_C(0xe0000000), UINT64_C(0x100000)},
-		.intx = no_line,
-		.intx_gsi = no_gsi,
-	};
-
-	clock_fake_init(&fake_clock);
-	env.clock = &fake_clock.clock;
-	env.find = find;
-	must(guest_memory_create(&env.memory, NULL));
-	must(guest_memory_add(env.memory, gpa(0), RAM, 0, NULL));
-	must(loop_create(&env.loop, "fuzz", env.clock, NULL));
-	must(bus_create(&env.pio, "pio", 0x10000, NULL));
-	must(bus_create(&env.mmio, "mmio", UINT64_C(1) << 46, NULL));
-	config.pio = env.pio;
-	config.mmio = env.mmio;
-	must(pci_bus_create(&env.pci, &config, NULL));
-}
 
 static void create_controller(void)
 {
 	char options[32];
 
 	snprintf(options, sizeof(options), "max-ports=%u", MAX_PORTS);
-	must(device_create(&dev, &virtio_serial_class.device, NULL, options, &env, NULL));
-	must(virtio_pci_create(&vp, virtio_device(dev), -1, NULL));
+	create_device(&virtio_serial_class, options);
 }
 
 static void add_port(unsigned nr)
@@ -112,39 +50,11 @@ static void remove_port(unsigned nr)
 	ports[nr] = NULL;
 }
 
-static uint32_t config_read(unsigned offset)
-{
-	return pci_config_read(env.pci, virtio_pci_devfn(vp), offset, 4);
-}
-
-/* As a reboot does it. */
-static void reset(void)
-{
-	device_quiesce_wait(dev);
-	pci_bus_reset(env.pci);
-	device_reset(dev);
-	pci_config_write(env.pci, virtio_pci_devfn(vp), PCI_COMMAND, 2,
-			 PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-	bar = (config_read(PCI_BASE_ADDRESS_0) & ~0xfu) | (uint64_t)config_read(PCI_BASE_ADDRESS_1)
-								  << 32;
-}
-
 /* Bounded: nobody rings while we turn, but a ring that makes no sense may ring itself. */
 static void settle(void)
 {
 	for (unsigned i = 0; i < 64 && loop_turn(env.loop, false); i++)
 		;
-}
-
-static void reg(unsigned offset, unsigned size, uint64_t value)
-{
-	bus_write(env.mmio, bar + offset, value, size);
-}
-
-static void poke(uint64_t at, const void *data, size_t len)
-{
-	if (guest_write(env.memory, gpa(at), data, len))
-		return;
 }
 
 /* What a good driver does, so that the fuzzer need not find it out. */
@@ -237,27 +147,6 @@ static void host(struct input *in)
 					   input_bytes(in, bytes, sizeof(bytes)));
 		break;
 	}
-}
-
-static void any_register(struct input *in)
-{
-	uint8_t how = input_u8(in);
-	uint64_t value, at = input_u16(in) & 0x7fff;
-	unsigned size = 1u << (how & 3);
-
-	if (how & 4)
-		bus_read(env.mmio, bar + at, size, &value);
-	else
-		bus_write(env.mmio, bar + at, input_number(in, size), size);
-}
-
-static void any_memory(struct input *in)
-{
-	uint64_t at = input_number(in, 3) & (RAM - 1);
-	uint8_t bytes[64], len = input_u8(in) % sizeof(bytes);
-
-	input_bytes(in, bytes, len);
-	poke(at, bytes, len);
 }
 
 static void pause_and_go_on(void)

@@ -88,6 +88,13 @@ refuses 'unknown command' 2 "'rum'" 'did you mean run?' -- "$vmm" rum
 refuses 'unknown option before the command' 2 "'--hlep'" 'did you mean --help?' -- "$vmm" --hlep
 refuses 'unknown help topic' 2 "'exit'" -- "$vmm" help exit
 refuses 'check-host takes no argument' 2 "'x'" -- "$vmm" check-host x
+refuses 'validate: no kernel' 2 '--kernel' -- "$vmm" validate
+refuses 'validate: not a kernel' 1 'neither a bzImage' -- "$vmm" validate --kernel /bin/sh
+refuses 'validate: no such kernel' 1 'No such file' -- "$vmm" validate --kernel "$tmp/none"
+refuses 'validate: unknown driver' 2 "'scsy'" 'did you mean scsi?' -- "$vmm" validate --kernel x --only net,scsy
+refuses 'validate: unknown rings' 2 'split, packed or both' -- "$vmm" validate --kernel x --ring round
+refuses 'validate: no jobs' 2 '1 to 64' -- "$vmm" validate --kernel x --jobs 0
+refuses 'validate: unknown option' 2 'did you mean --modules?' -- "$vmm" validate --module x
 refuses 'unknown option' 2 '--kernal' 'did you mean --kernel?' -- "$vmm" run --kernal=x
 refuses 'unknown option that resembles none' 2 '--frobnicate' '--help' -- "${run[@]}" --frobnicate
 refuses 'unknown short option' 2 '-z' -- "${run[@]}" -z
@@ -293,7 +300,10 @@ shows 'every device and its options are in the manual page' "$repo/cli/vmm.1" \
 	"${classes[@]/#/It Cm }" "${keys[@]}"
 "$vmm" run --serial help >"$console" 2>"$messages" </dev/null
 shows '--serial help lists the streams' "$console" stdio pty unix:PATH file:PATH none index=
-for topic in run check-host exit-status; do
+"$vmm" run --net help >"$console" 2>"$messages" </dev/null
+shows '--net help lists the networks, their keys and the card'"'"'s' "$console" user hostfwd= tap ifname= \
+	stream:unix:PATH dgram:unix:PATH none mac=
+for topic in run validate check-host exit-status; do
 	if "$vmm" help "$topic" >"$console" 2>"$messages" && [ -s "$console" ] && [ ! -s "$messages" ]; then
 		ok "help $topic"
 	else

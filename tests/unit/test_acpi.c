@@ -71,9 +71,9 @@ static int build(struct tables *t, unsigned cpus, bool devices, struct vmm_error
 					   .cpu_apic_id = ids,
 					   .pci_mem64_base = devices ? UINT64_C(0x140000000) : 0,
 					   .pci_mem64_size = X86_PCI_MEM64_SIZE,
+					   .com_ports = devices ? 0xf : 0,
 					   .virtio_mmio =
 						   devices ? (1u << X86_VIRTIO_MMIO_SLOTS) - 1 : 0,
-					   .has_com1 = devices,
 					   .has_rtc = devices,
 					   .has_pvpanic = devices,
 					   .has_i8042 = devices};

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -314,6 +315,54 @@ Test(net_stream, a_second_peer_is_refused)
 	close(second);
 	peer_send(fd, 60, pattern, 60);
 	net_fixture_until(&f, f.count == 1);
+	close(fd);
+}
+
+Test(net_stream, a_peer_that_left_while_the_guest_had_no_buffers_makes_room)
+{
+	int fd = serve_one();
+
+	f.room = 0;
+	peer_send(fd, 60, pattern, 60);
+	net_fixture_until(&f, f.refused);
+	close(fd);
+	net_fixture_settle(&f);
+	cr_assert(net_link_up(f.net));
+	fd = peer_connect();
+	net_fixture_until(&f, f.ups == 2);
+	cr_assert_eq(f.downs, 1);
+	net_fixture_room(&f, 1);
+	peer_send(fd, 61, pattern, 61);
+	net_fixture_until(&f, f.count);
+	cr_assert_eq(f.packets[0].len, 61);
+	close(fd);
+}
+
+Test(net_stream, no_spinning_while_there_is_no_descriptor_for_a_peer)
+{
+	const struct sockaddr_un un = address();
+	struct rlimit limit, none;
+	int fd, last;
+
+	net_fixture_open(&f, with(",server=on"));
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	last = dup(fd);
+	cr_assert_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	none = limit;
+	none.rlim_cur = (rlim_t)last;
+	close(last);
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+	cr_assert_eq(connect(fd, (const struct sockaddr *)&un, sizeof(un)), 0);
+	net_fixture_settle(&f); /* for ever, if the loop is told again and again */
+	cr_assert_not(net_link_up(f.net));
+	cr_assert_not_null(strstr(f.last_log, "cannot accept a peer"), "%s", f.last_log);
+	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	clock_fake_advance(&f.clock, NS_PER_SEC);
+	net_fixture_until(&f, net_link_up(f.net));
+	close(fd);
+	net_fixture_until(&f, f.downs);
+	fd = peer_connect();
+	net_fixture_until(&f, f.ups == 2);
 	close(fd);
 }
 

@@ -368,6 +368,17 @@ Test(net_tap, a_descriptor_without_the_header_works_without_offloads)
 	close(tap);
 }
 
+Test(net_tap, there_are_as_many_queues_as_the_card_has_unless_it_says_so)
+{
+	NEED_TAP();
+	f.wish.queue_pairs = 3;
+	net_fixture_open(&f, "tap,ifname=toy0");
+	cr_assert_eq(net_max_queue_pairs(f.net), 3);
+	net_fixture_close(&f);
+	net_fixture_open(&f, "tap,ifname=toy0,queues=2");
+	cr_assert_eq(net_max_queue_pairs(f.net), 2);
+}
+
 Test(net_tap, an_interface_made_for_several_queues_serves_with_one)
 {
 	int tap;

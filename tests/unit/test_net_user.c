@@ -350,6 +350,27 @@ Test(net_user, a_slow_guest_loses_nothing)
 	close(server);
 }
 
+Test(net_user, the_mtu_is_its_own_or_follows_the_card)
+{
+	net_fixture_open(&f, "user");
+	cr_assert_eq(net_mtu(f.net), 1500);
+	net_fixture_close(&f);
+	f.wish.mtu = 9000;
+	net_fixture_open(&f, "user");
+	cr_assert_eq(net_mtu(f.net), 9000);
+	net_fixture_close(&f);
+	net_fixture_open(&f, "user,mtu=2000");
+	cr_assert_eq(net_mtu(f.net), 2000);
+	net_fixture_close(&f);
+	f.wish.mtu = 68;
+	net_fixture_open(&f, "user");
+	cr_assert_eq(net_mtu(f.net), 1280, "IPv6 needs as much");
+	net_fixture_close(&f);
+	f.wish.mtu = 65535;
+	net_fixture_open(&f, "user");
+	cr_assert_eq(net_mtu(f.net), 65520);
+}
+
 Test(net_user, restrict_lets_nothing_out)
 {
 	struct guest_tcp t = {.f = &f, .from = GUEST, .to = HOST, .sport = 40000, .seq = 7};
@@ -367,6 +388,23 @@ Test(net_user, restrict_lets_nothing_out)
 	/* What was asked for still works. */
 	serve_from_guest(host_connect(SOCK_STREAM, reported_port()));
 	close(server);
+}
+
+Test(net_user, restrict_also_holds_for_names)
+{
+	static const char *const specs[] = {"user", "user,restrict=on"};
+	struct frame frame;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(specs); i++) {
+		net_fixture_open(&f, specs[i]);
+		frame_udp4(&frame, GUEST, 40000, DNS, 53, "question", 8);
+		cr_assert_eq(net_fixture_send(&f, frame.data, frame.len), NET_SENT);
+		net_fixture_settle(&f);
+		cr_assert_not_null(
+			strstr(net_fixture_report(&f), i ? "\"sockets\":0" : "\"sockets\":1"),
+			"%s: %s", specs[i], net_fixture_report(&f));
+		net_fixture_close(&f);
+	}
 }
 
 /* ---- guestfwd ---- */

@@ -318,9 +318,38 @@ Test(uart, a_second_one_is_refused_with_a_sentence)
 
 	cr_expect_eq(device_create(&other, &isa_serial_class, "serial2", NULL, &fake.env, &err),
 		     -EBUSY);
-	cr_expect(strstr(err.message, "serial2: ports at 0x3f8"), "%s", err.message);
+	cr_expect(strstr(err.message, "serial2: there is a COM1 already"), "%s", err.message);
 	cr_expect_eq(device_create(&other, &isa_serial_class, "serial2", "chardev=stdoi", &fake.env,
 				   &err),
 		     -EINVAL);
 	cr_expect(strstr(err.message, "did you mean stdio?"), "%s", err.message);
+}
+
+/* ---- COM2 to COM4 ---- */
+
+Test(uart, each_com_port_has_its_own_ports_and_line)
+{
+	static const struct {
+		const char *options;
+		uint16_t port;
+		unsigned irq;
+	} com[] = {
+		{"index=2", X86_PORT_COM2, X86_IRQ_COM2},
+		{"index=3", X86_PORT_COM3, X86_IRQ_COM3},
+		{"index=4", X86_PORT_COM4, X86_IRQ_COM4},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(com); i++) {
+		struct device *dev = fake_env_device(&fake, &isa_serial_class, com[i].options);
+
+		cr_expect_eq(isa_serial_com(dev), i + 2);
+		fake_out(&fake, com[i].port + UART_SCR, 1, 0x50 + i);
+		cr_expect_eq(fake_in(&fake, com[i].port + UART_SCR, 1), 0x50 + i);
+		/* The transmitter is empty: with its interrupt enabled the line goes up. */
+		fake_out(&fake, com[i].port + UART_IER, 1, UART_IER_THRI);
+		fake_env_settle(&fake);
+		cr_expect(fake.irq[com[i].irq].level, "%s", com[i].options);
+		fake_env_remove(dev);
+	}
+	cr_expect_not(irq->level, "COM1 is left alone");
 }

@@ -6,6 +6,8 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <linux/virtio_mmio.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -168,7 +170,81 @@ Test(virtio_mmio, size_that_no_queue_can_have_breaks_the_device)
 	cr_assert_eq(reg(VIRTIO_MMIO_QUEUE_READY), 0u);
 }
 
+/* ---- reset ---- */
+
+/* Linux looks neither whether the status is 0, nor at the rings before it takes them back. */
+TEST_BOTH(virtio_mmio, driver_need_not_look_whether_a_reset_is_complete)
+{
+	virtio_driver_start(&driver, 0, 2);
+	echo(0);
+	set_reg(VIRTIO_MMIO_STATUS, 0);
+	for (uint32_t queue = 0; queue < 2; queue++) {
+		set_reg(VIRTIO_MMIO_QUEUE_SEL, queue);
+		set_reg(VIRTIO_MMIO_QUEUE_READY, 0);
+		cr_assert_eq(reg(VIRTIO_MMIO_QUEUE_READY), 0u);
+	}
+	set_reg(VIRTIO_MMIO_STATUS, VIRTIO_CONFIG_S_ACKNOWLEDGE);
+	cr_assert_eq(reg(VIRTIO_MMIO_STATUS), VIRTIO_CONFIG_S_ACKNOWLEDGE);
+}
+
+static void *reset_as_vcpu(void *arg)
+{
+	uint32_t *status = arg;
+
+	set_reg(VIRTIO_MMIO_STATUS, 0);
+	*status = reg(VIRTIO_MMIO_STATUS);
+	return NULL;
+}
+
+static void release_held(void *arg)
+{
+	toy_release(arg);
+}
+
+static bool resets(void)
+{
+	bool resetting;
+
+	device_lock(dev);
+	resetting = vd->resetting;
+	device_unlock(dev);
+	return resetting;
+}
+
+Test(virtio_mmio, reset_waits_for_what_is_in_flight)
+{
+	struct driver_buffer b = {virtio_driver_alloc(&driver, 16), 16, true};
+	uint32_t status = UINT32_MAX;
+	pthread_t vcpu;
+
+	virtio_driver_start(&driver, 0, 1);
+	toy->hold = true;
+	driver_ring_add(&driver.rings[0], &b, 1);
+	virtio_driver_kick(&driver, 0);
+	fake_env_settle(&fake);
+	cr_assert_eq(loop_start(fake.env.loop, NULL), 0);
+	cr_assert_eq(pthread_create(&vcpu, NULL, reset_as_vcpu, &status), 0);
+	while (!resets())
+		sched_yield();
+	loop_call(fake.env.loop, release_held, toy);
+	pthread_join(vcpu, NULL);
+	loop_join(fake.env.loop);
+	cr_assert_eq(status, 0u);
+}
+
 /* ---- stopping a queue ---- */
+
+Test(virtio_mmio, queue_stops_at_once_before_the_device_works)
+{
+	cr_assert(virtio_driver_negotiate(&driver, 0));
+	virtio_driver_queue(&driver, 0, 0);
+	set_reg(VIRTIO_MMIO_QUEUE_SEL, 0);
+	cr_assert_eq(reg(VIRTIO_MMIO_QUEUE_READY), 1u);
+	set_reg(VIRTIO_MMIO_QUEUE_READY, 0);
+	cr_assert_eq(reg(VIRTIO_MMIO_QUEUE_READY), 0u);
+	virtio_driver_queue(&driver, 0, 0);
+	cr_assert_eq(reg(VIRTIO_MMIO_QUEUE_READY), 1u);
+}
 
 Test(virtio_mmio, queue_stops_when_ready_is_written_0)
 {

@@ -48,6 +48,8 @@ Test(virtio_net, configuration_says_what_was_asked_for)
 	cr_assert_eq(c.status, VIRTIO_NET_S_LINK_UP);
 	cr_assert_eq(c.max_virtqueue_pairs, 3u);
 	cr_assert_eq(c.mtu, 9000u);
+	cr_assert_eq(fake_net->wish.mtu, 9000u, "the backend is made for what the guest is told");
+	cr_assert_eq(fake_net->wish.queue_pairs, 3u);
 	cr_assert_eq(c.speed, 25000u);
 	cr_assert_eq(c.duplex, 0u);
 	cr_assert_str_eq(fake_net->spec, "x");

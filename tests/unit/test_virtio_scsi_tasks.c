@@ -242,6 +242,29 @@ Test(virtio_scsi_tasks, units_that_come_and_go_are_reported)
 		     VIRTIO_SCSI_S_BAD_TARGET);
 }
 
+/* Linux looks a unit up by the number that REPORT LUNS gave it. */
+Test(virtio_scsi_tasks, events_name_a_unit_as_report_luns_does)
+{
+	static const struct {
+		const char *options;
+		uint8_t lun[8];
+	} units[] = {
+		{"target=3,lun=0", {1, 3, 0, 0}},
+		{"target=3,lun=255", {1, 3, 0, 255}},
+		{"target=3,lun=256", {1, 3, 0x41, 0}},
+		{"target=255,lun=16383", {1, 255, 0x7f, 255}},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(units); i++) {
+		gpa_t come = event_buffer(), go = event_buffer();
+
+		fake_env_remove(scsi_add_disk(&f, "late", units[i].options));
+		cr_assert_arr_eq(event_at(come).lun, units[i].lun, 8, "%s", units[i].options);
+		cr_assert_arr_eq(event_at(go).lun, units[i].lun, 8, "%s", units[i].options);
+		cr_assert_eq(event_at(go).reason, VIRTIO_SCSI_EVT_RESET_REMOVED);
+	}
+}
+
 Test(virtio_scsi_tasks, other_units_of_the_target_report_the_change)
 {
 	struct device *dev = scsi_add_disk(&f, "late", "lun=1");
@@ -271,6 +294,23 @@ Test(virtio_scsi_tasks, events_without_buffers_wait_and_then_are_missed)
 	cr_assert_eq(f.scsi->event_count, 0u);
 }
 
+/* As Linux gives a buffer back: it rings only if the device asks for it. */
+Test(virtio_scsi_tasks, driver_that_runs_out_of_event_buffers_is_asked_for_a_doorbell)
+{
+	gpa_t at = virtio_driver_alloc(&f.driver, 16);
+
+	f.driver.always |= UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX;
+	scsi_start(&f, 1);
+	event_buffer();
+	fake_env_remove(scsi_add_disk(&f, "late", "target=1"));
+	cr_assert_eq(f.scsi->event_count, 1u);
+	driver_ring_add(&f.driver.rings[VIRTIO_SCSI_EVENT],
+			(struct driver_buffer[]){{at, 16, true}}, 1);
+	cr_assert(driver_ring_wants_doorbell(&f.driver.rings[VIRTIO_SCSI_EVENT]));
+	virtio_driver_kick(&f.driver, VIRTIO_SCSI_EVENT);
+	cr_assert_eq(event_at(at).reason, VIRTIO_SCSI_EVT_RESET_REMOVED);
+}
+
 Test(virtio_scsi_tasks, driver_that_did_not_ask_gets_no_events)
 {
 	virtio_driver_start(&f.driver, 0, 3);
@@ -289,6 +329,7 @@ Test(virtio_scsi_tasks, larger_disk_is_noticed)
 		     err.message);
 	event = event_at(at);
 	cr_assert_eq(event.event, VIRTIO_SCSI_T_PARAM_CHANGE);
+	cr_assert_eq(event.lun[2], 0, "below 256 as REPORT LUNS has it: Linux compares");
 	cr_assert_eq(event.reason, 0x2a | 0x09 << 8);
 	scsi_assert_sense(scsi_do(&f, &ready), SENSE_CAPACITY_CHANGED);
 	scsi_assert_good(scsi_get(&f, (struct scsi_ask){.cdb = {SCSI_READ_CAPACITY_10}}, data, 8));

@@ -293,6 +293,23 @@ TEST_BOTH(virtio_serial, clients_of_the_host_open_and_close_the_port)
 	serial_expect(&f, 1, SERIAL_QUIET, 0);
 }
 
+TEST_BOTH(virtio_serial, port_set_up_anew_is_not_taken_for_open)
+{
+	add_socket("a");
+	serial_start_ready(&f, 1);
+	serial_expect(&f, 1, VIRTIO_CONSOLE_PORT_ADD, 1);
+	serial_say(&f, 1, VIRTIO_CONSOLE_PORT_READY, 1);
+	serial_expect(&f, 1, VIRTIO_CONSOLE_PORT_NAME, 1);
+	/* One buffer: that the client has gone must wait. */
+	close(dial());
+	fake_env_settle(&f.fake);
+	serial_say(&f, 1, VIRTIO_CONSOLE_PORT_READY, 1);
+	serial_expect(&f, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	serial_expect(&f, 1, VIRTIO_CONSOLE_PORT_NAME, 1);
+	serial_expect(&f, 1, VIRTIO_CONSOLE_PORT_OPEN, 0);
+	serial_expect(&f, 1, SERIAL_QUIET, 0);
+}
+
 TEST_BOTH(virtio_serial, console_hears_of_its_size)
 {
 	struct virtio_serial_port *c = serial_add(&f, CONSOLE, "c", NULL);

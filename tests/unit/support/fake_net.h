@@ -39,6 +39,7 @@ struct net {
 	const struct net_frontend *frontend; /* NULL: detached */
 	void *opaque;
 	char *spec;
+	struct net_wish wish;
 	unsigned pairs, rx_offloads;
 	struct fake_net_setup setup;
 	bool link;

@@ -16,8 +16,8 @@
 struct fake_net_setup fake_net_setup = {.pairs = 1};
 struct net *fake_net;
 
-int net_create(struct net **out, const char *spec, const char *what, struct loop *loop UNUSED,
-	       const struct log *log UNUSED, struct vmm_error *err)
+int net_create(struct net **out, const char *spec, const char *what, const struct net_wish *wish,
+	       struct loop *loop UNUSED, const struct log *log UNUSED, struct vmm_error *err)
 {
 	struct net *net;
 
@@ -28,6 +28,7 @@ int net_create(struct net **out, const char *spec, const char *what, struct loop
 		return error_set(err, ENOMEM, "out of memory");
 	assert(!fake_net);
 	net->spec = strdup(spec);
+	net->wish = *wish;
 	net->setup = fake_net_setup;
 	net->pairs = 1;
 	net->link = !net->setup.link_down;

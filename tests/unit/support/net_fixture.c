@@ -77,8 +77,8 @@ void net_fixture_open(struct net_fixture *f, const char *spec)
 		cr_skip_test("built without the user network");
 #endif
 	cr_assert_eq(net_check(spec, "--net", &f->err), 0, "%s", f->err.message);
-	cr_assert_eq(net_create(&f->net, spec, "--net", f->loop, &f->log, &f->err), 0, "%s",
-		     f->err.message);
+	cr_assert_eq(net_create(&f->net, spec, "--net", &f->wish, f->loop, &f->log, &f->err), 0,
+		     "%s", f->err.message);
 	net_attach(f->net, &front, f);
 }
 
@@ -101,8 +101,8 @@ const char *net_fixture_refused(struct net_fixture *f, const char *spec)
 	struct net *net = NULL;
 
 	f->err = (struct vmm_error){0};
-	cr_assert_lt(net_create(&net, spec, "--net", f->loop, &f->log, &f->err), 0, "%s was taken",
-		     spec);
+	cr_assert_lt(net_create(&net, spec, "--net", &f->wish, f->loop, &f->log, &f->err), 0,
+		     "%s was taken", spec);
 	cr_assert_null(net);
 	cr_assert_eq(strncmp(f->err.message, "--net", 5), 0, "%s", f->err.message);
 	return f->err.message;

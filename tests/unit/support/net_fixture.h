@@ -26,6 +26,7 @@ struct net_fixture {
 	unsigned log_lines;
 	struct vmm_error err;
 
+	struct net_wish wish; /* of the next net_fixture_open */
 	struct net *net;
 	struct net_packet packets[NET_FIXTURE_PACKETS]; /* received; the last ones fall off */
 	unsigned count;
