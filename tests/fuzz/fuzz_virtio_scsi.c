@@ -190,10 +190,15 @@ static void event_buffer(struct input *in)
 static void host(struct input *in)
 {
 	static const char *const actions[] = {"eject", "change", "open", "close"};
-	const unsigned what = input_u8(in) % 6;
+	const unsigned what = input_u8(in) % 8;
 	char options[64] = "";
 
-	if (what == 4) {
+	if (what == 6) {
+		clock_fake_advance(&fake_clock, input_u16(in) * NS_PER_MS);
+	} else if (what == 7) {
+		snprintf(options, sizeof(options), "iops=%u,bps=%u", input_u8(in), input_u16(in));
+		must(device_action(disk, "throttle", options, NULL, NULL));
+	} else if (what == 4) {
 		remove_unit(&late);
 	} else if (what == 5) {
 		if (!late)
@@ -252,6 +257,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		create();
 	}
 	reset_all();
+	/* As much as the limits let pass; what an earlier input owes is forgotten. */
+	must(device_action(disk, "throttle", NULL, NULL, NULL));
+	must(device_action(disk, "throttle", "iops=1000,iops-burst=8", NULL, NULL));
 	must(guest_fill(env.memory, gpa(0), 0, RAM));
 	for (unsigned i = 0; i < MAX_OPS && in.left; i++)
 		step(&in);

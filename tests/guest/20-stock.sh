@@ -37,7 +37,7 @@ export VMM_STOCK_NEWER_KERNEL=$newer/vmlinuz
 
 todo=("$@")
 [ $# -gt 0 ] ||
-	todo=(disks_2 disks_1 persistence small_memory reboot panic disk_full kill debian)
+	todo=(disks_2 disks_1 persistence small_memory reboot panic disk_full kill vhost debian)
 
 # Memory of the test host is lazy: one guest has 5 GiB and touches little of it.
 run_inside() {
