@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * System calls, counted by the kernel itself: the workload runs in a traced child, and each stop at
- * an entry is one. Two calls that nothing else makes mark where the counting begins and ends.
+ * an entry is one, in whichever thread. Two calls that nothing else makes mark where the counting
+ * begins and ends.
  */
 #include "bench/inproc.h"
 
@@ -37,26 +38,35 @@ void bench_count_end(void)
 	*shared = bench_doorbells;
 }
 
-/* Follow the child to its end; returns false if it could not be traced or failed. */
+/* Let this thread go on and wait for the next stop of any; -1: there is none any more. */
+static pid_t next_stop(pid_t thread, int *status)
+{
+	/* It may be gone by now, with the process. */
+	(void)ptrace(PTRACE_SYSCALL, thread, NULL, NULL);
+	return waitpid(-1, status, __WALL);
+}
+
+/* Follow the child and its threads to the end; returns false if it could not be traced or failed.
+ */
 static bool follow(pid_t child, uint64_t *calls)
 {
 	bool counting = false;
+	pid_t thread = child;
 	int status;
 
 	*calls = 0;
 	waitpid(child, &status, 0);
 	if (!WIFSTOPPED(status) ||
-	    ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL))
+	    ptrace(PTRACE_SETOPTIONS, child, NULL,
+		   PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL))
 		return false;
-	for (;;) {
+	while ((thread = next_stop(thread, &status)) >= 0) {
 		struct __ptrace_syscall_info info;
 
-		if (ptrace(PTRACE_SYSCALL, child, NULL, NULL) || waitpid(child, &status, 0) < 0)
-			return false;
-		if (!WIFSTOPPED(status))
+		if (thread == child && !WIFSTOPPED(status))
 			return WIFEXITED(status) && WEXITSTATUS(status) == 0;
-		if (WSTOPSIG(status) != (SIGTRAP | 0x80) ||
-		    ptrace(PTRACE_GET_SYSCALL_INFO, child, sizeof(info), &info) < 0 ||
+		if (!WIFSTOPPED(status) || WSTOPSIG(status) != (SIGTRAP | 0x80) ||
+		    ptrace(PTRACE_GET_SYSCALL_INFO, thread, sizeof(info), &info) < 0 ||
 		    info.op != PTRACE_SYSCALL_INFO_ENTRY)
 			continue;
 		if (info.entry.nr == MARK && (int)info.entry.args[0] == MARK_WHO)
@@ -64,6 +74,7 @@ static bool follow(pid_t child, uint64_t *calls)
 		else if (counting)
 			++*calls;
 	}
+	return false;
 }
 
 bool bench_count(void (*workload)(void), uint64_t *calls, uint64_t *doorbells)

@@ -155,39 +155,58 @@ void device_quiesced(struct device *dev)
 	done(dev, dev->quiesce_arg);
 }
 
-struct waiter {
-	pthread_mutex_t lock;
-	pthread_cond_t cond;
-	bool done;
-};
-
-static void waiter_done(struct device *dev UNUSED, void *arg)
+static void at_rest(struct device *dev UNUSED, void *arg)
 {
-	struct waiter *w = arg;
+	struct device_rest *rest = arg;
 
-	pthread_mutex_lock(&w->lock);
-	w->done = true;
-	pthread_cond_signal(&w->cond);
-	pthread_mutex_unlock(&w->lock);
+	pthread_mutex_lock(&rest->lock);
+	if (!--rest->left)
+		pthread_cond_signal(&rest->cond);
+	pthread_mutex_unlock(&rest->lock);
+}
+
+void device_rest_begin(struct device_rest *rest, struct loop *loop)
+{
+	*rest = (struct device_rest){.loop = loop};
+	pthread_mutex_init(&rest->lock, NULL);
+	pthread_cond_init(&rest->cond, NULL);
+}
+
+void device_rest_add(struct device_rest *rest, struct device *dev)
+{
+	assert(dev->loop == rest->loop);
+	pthread_mutex_lock(&rest->lock);
+	rest->left++;
+	pthread_mutex_unlock(&rest->lock);
+	device_quiesce(dev, at_rest, rest);
+}
+
+void device_rest_wait(struct device_rest *rest)
+{
+	const bool turn = loop_on_thread(rest->loop);
+
+	pthread_mutex_lock(&rest->lock);
+	while (rest->left) {
+		if (!turn) {
+			pthread_cond_wait(&rest->cond, &rest->lock);
+			continue;
+		}
+		pthread_mutex_unlock(&rest->lock);
+		loop_turn(rest->loop, true);
+		pthread_mutex_lock(&rest->lock);
+	}
+	pthread_mutex_unlock(&rest->lock);
+	pthread_cond_destroy(&rest->cond);
+	pthread_mutex_destroy(&rest->lock);
 }
 
 void device_quiesce_wait(struct device *dev)
 {
-	struct waiter w = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+	struct device_rest rest;
 
-	if (loop_on_thread(dev->loop)) {
-		device_quiesce(dev, waiter_done, &w);
-		while (!w.done)
-			loop_turn(dev->loop, true);
-	} else {
-		device_quiesce(dev, waiter_done, &w);
-		pthread_mutex_lock(&w.lock);
-		while (!w.done)
-			pthread_cond_wait(&w.cond, &w.lock);
-		pthread_mutex_unlock(&w.lock);
-	}
-	pthread_cond_destroy(&w.cond);
-	pthread_mutex_destroy(&w.lock);
+	device_rest_begin(&rest, dev->loop);
+	device_rest_add(&rest, dev);
+	device_rest_wait(&rest);
 }
 
 void device_reset(struct device *dev)

@@ -190,6 +190,21 @@ void device_quiesced(struct device *dev);
 /* Quiesce and wait for it. Not on the home loop, unless no thread runs it (then turns it). */
 void device_quiesce_wait(struct device *dev);
 
+/*
+ * The same for many devices of one loop, which come to rest side by side: begin, add each, wait.
+ * None goes before the wait has returned.
+ */
+struct device_rest {
+	struct loop *loop;
+	pthread_mutex_t lock;
+	pthread_cond_t cond;
+	unsigned left;
+};
+
+void device_rest_begin(struct device_rest *rest, struct loop *loop);
+void device_rest_add(struct device_rest *rest, struct device *dev);
+void device_rest_wait(struct device_rest *rest);
+
 /* Reset a quiescent device. */
 void device_reset(struct device *dev);
 

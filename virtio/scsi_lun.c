@@ -64,7 +64,9 @@ static struct scsi_sense attention_sense(enum scsi_attention what)
 
 void scsi_lun_attention_nexus(struct scsi_lun *lun, unsigned nexus, enum scsi_attention what)
 {
-	lun->attentions[nexus] |= 1u << what;
+	/* That the power came on says it all. */
+	if (!(lun->attentions[nexus] & 1u << SCSI_ATTENTION_POWER_ON))
+		lun->attentions[nexus] |= 1u << what;
 }
 
 void scsi_lun_attention(struct scsi_lun *lun, enum scsi_attention what)

@@ -74,7 +74,6 @@ struct scsi_sense {
 #define SENSE_NONE                    SCSI_SENSE(0x0, 0x00, 0x00)
 #define SENSE_NO_MEDIUM               SCSI_SENSE(0x2, 0x3a, 0x01) /* tray closed */
 #define SENSE_NO_MEDIUM_TRAY_OPEN     SCSI_SENSE(0x2, 0x3a, 0x02)
-#define SENSE_NOT_READY_STOPPED       SCSI_SENSE(0x2, 0x04, 0x02) /* START UNIT is required */
 #define SENSE_READ_ERROR              SCSI_SENSE(0x3, 0x11, 0x00)
 #define SENSE_WRITE_ERROR             SCSI_SENSE(0x3, 0x0c, 0x00)
 #define SENSE_LIST_LENGTH             SCSI_SENSE(0x5, 0x1a, 0x00)
@@ -86,7 +85,6 @@ struct scsi_sense {
 #define SENSE_INVALID_RELEASE         SCSI_SENSE(0x5, 0x26, 0x04)
 #define SENSE_SAVING_NOT_SUPPORTED    SCSI_SENSE(0x5, 0x39, 0x00)
 #define SENSE_REMOVAL_PREVENTED       SCSI_SENSE(0x5, 0x53, 0x02)
-#define SENSE_NO_REGISTRATION_ROOM    SCSI_SENSE(0x5, 0x55, 0x04)
 #define SENSE_INCOMPATIBLE_MEDIUM     SCSI_SENSE(0x5, 0x30, 0x00)
 #define SENSE_MEDIUM_CHANGED          SCSI_SENSE(0x6, 0x28, 0x00)
 #define SENSE_POWER_ON                SCSI_SENSE(0x6, 0x29, 0x00)

@@ -169,8 +169,13 @@ static void on_vcpu_reset(struct vcpu_owner *owner)
 
 static void quiesce_devices(struct vmm *vm)
 {
+	struct device_rest rest;
+
+	/* Side by side: one after the other, a thousand disks would take a thousand turns. */
+	device_rest_begin(&rest, vm->io);
 	list_for_each (it, &vm->devices)
-		device_quiesce_wait(list_entry(it, struct machine_device, link)->dev);
+		device_rest_add(&rest, list_entry(it, struct machine_device, link)->dev);
+	device_rest_wait(&rest);
 }
 
 static void reset_devices(struct vmm *vm)

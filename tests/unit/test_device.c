@@ -299,6 +299,24 @@ Test(device, quiesce_wait_turns_a_loop_that_no_thread_runs)
 	device_destroy(dev);
 }
 
+Test(device, many_come_to_rest_side_by_side)
+{
+	struct device *devs[] = {make("a", "slow"), make("b", "slow"), make("c", NULL)};
+	struct device_rest rest;
+
+	device_rest_begin(&rest, env.loop);
+	for (size_t i = 0; i < ARRAY_SIZE(devs); i++)
+		device_rest_add(&rest, devs[i]);
+	/* None waits for the one before. */
+	for (size_t i = 0; i < ARRAY_SIZE(devs); i++)
+		cr_assert_eq(toy(devs[i])->quiesces, 1u);
+	cr_assert_eq(rest.left, 2u);
+	device_rest_wait(&rest);
+	cr_assert_eq(rest.left, 0u);
+	for (size_t i = 0; i < ARRAY_SIZE(devs); i++)
+		device_destroy(devs[i]);
+}
+
 Test(device, quiesce_wait_waits_for_a_loop_on_its_thread)
 {
 	struct device *slow = make("a", "slow"), *fast = make("b", NULL);

@@ -536,6 +536,7 @@ Test(virtio_scsi_commands, reservation_of_another_keeps_out_until_it_is_preempte
 	struct scsi_ask read = scsi_rw10(SCSI_READ_10, 0, 0);
 	struct scsi_ask write = scsi_rw10(SCSI_WRITE_10, 0, 0);
 
+	f.disk->lun.attentions[1] = 0; /* it has used the unit */
 	pr->keys[1] = 0x222;
 	pr->holder = 1;
 	pr->type = SCSI_PR_WRITE_EXCLUSIVE;

@@ -275,6 +275,20 @@ Test(virtio_scsi_tasks, other_units_of_the_target_report_the_change)
 	scsi_assert_sense(scsi_do(&f, &ready), SENSE_LUNS_CHANGED);
 }
 
+/* Linux warns of a change that it has never seen the state before of, at each start. */
+Test(virtio_scsi_tasks, unit_that_nobody_has_used_reports_only_that_its_power_came_on)
+{
+	struct device *first = scsi_add_disk(&f, "first", "target=4"),
+		      *second = scsi_add_disk(&f, "second", "target=4,lun=1");
+	const struct scsi_ask ask = {.cdb = {SCSI_TEST_UNIT_READY}, .target = 4};
+
+	scsi_assert_sense(scsi_do(&f, &ask), SENSE_POWER_ON);
+	scsi_assert_good(scsi_do(&f, &ask));
+	fake_env_remove(second);
+	scsi_assert_sense(scsi_do(&f, &ask), SENSE_LUNS_CHANGED);
+	fake_env_remove(first);
+}
+
 Test(virtio_scsi_tasks, events_without_buffers_wait_and_then_are_missed)
 {
 	struct virtio_scsi_event event;
