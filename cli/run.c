@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -239,10 +240,27 @@ static int add_devices(struct run *run, struct vmm_error *err)
 	return 0;
 }
 
+/*
+ * Each queue of a device takes a descriptor, and the guest's connections one each: all that this
+ * user may have, rather than the 1,024 that are usual for programs with select().
+ */
+static void raise_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
 static int start(struct run *run, struct vmm_error *err)
 {
 	const struct run_options *options = run->options;
-	int r = vmm_create(&run->vm, &options->config, err);
+	int r;
+
+	raise_descriptors();
+	r = vmm_create(&run->vm, &options->config, err);
 
 	if (!r && open_signals(run) != 0)
 		r = fail_errno(err, "cannot receive signals");

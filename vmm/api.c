@@ -266,6 +266,8 @@ void vmm_destroy(struct vmm *vm)
 		loop_join(vm->io);
 	for (unsigned i = 0; vm->vcpus && i < vm->cpus; i++)
 		vcpu_destroy(vm->vcpus[i]);
+	free(vm->vcpus);
+	vm->vcpus = NULL; /* a device that speaks up on its way out finds none to park */
 	machine_remove_devices(vm);
 	loop_destroy(vm->io);
 	pci_bus_destroy(vm->pci);
@@ -279,7 +281,6 @@ void vmm_destroy(struct vmm *vm)
 	pthread_cond_destroy(&vm->changed);
 	pthread_mutex_destroy(&vm->lock);
 	pthread_mutex_destroy(&vm->devices_lock);
-	free(vm->vcpus);
 	free(vm->name);
 	free(vm);
 }
