@@ -24,7 +24,9 @@
 #include "pci/pci.h"
 #include "vmm/boot.h"
 #include "vmm/device_classes.h"
+#include "vmm/event_queue.h"
 #include "vmm/kvm.h"
+#include "vmm/machine_watch.h"
 #include "vmm/vcpu.h"
 
 enum machine_state {
@@ -48,6 +50,7 @@ enum machine_request {
 struct machine_device {
 	struct list link;    /* vmm.devices */
 	struct list id_link; /* vmm.ids */
+	char *options;       /* as it was asked for, without the id; NULL: none */
 	struct device *dev;
 	struct virtio_pci *pci; /* for virtio devices: one of the two */
 	struct virtio_mmio *mmio;
@@ -75,7 +78,8 @@ struct vmm {
 	struct vcpu **vcpus; /* `cpus` of them; NULL until vmm_start */
 	struct device *acpi_pm;
 	struct device *ioapic; /* NULL: the kernel has it */
-	int event_fd;          /* readable once stopped */
+	struct machine_watchers watchers;
+	struct event_queue events; /* for the API: one of the watchers */
 
 	pthread_mutex_t devices_lock; /* outermost; guards what follows */
 	struct list devices; /* struct machine_device: as they were added, so parents come first */
@@ -86,7 +90,7 @@ struct vmm {
 	bool io_running;
 
 	pthread_t control;
-	bool control_started;
+	_Atomic bool control_started;
 
 	pthread_mutex_t lock; /* guards what follows; innermost */
 	pthread_cond_t changed;
@@ -95,6 +99,8 @@ struct vmm {
 	uint64_t asked;    /* requests so far: each has its number as a ticket */
 	uint64_t answered; /* tickets up to this one have been dealt with */
 	struct vmm_result result;
+	bool guest_reset;      /* the next reset is the guest's wish */
+	uint64_t start_ns;     /* when the VM was started; 0: not yet */
 	uint64_t boot_time_ns; /* when the guest was last started */
 	unsigned early_faults; /* triple faults in a row soon after a start */
 };
@@ -112,6 +118,10 @@ void machine_finish(struct vmm *vm, enum vmm_exit_kind kind, uint32_t value,
 
 /* env->event of the machine's devices. */
 void machine_device_event(const struct device_env *env, enum machine_event event, uint32_t value);
+
+/* env->notice of the machine's devices. */
+void machine_device_notice(const struct device *dev, enum device_notice notice, uint64_t value,
+			   const char *text);
 
 /* Start vCPUs and the io loop. Called once, by vmm_start; devices_lock held. */
 int machine_start(struct vmm *vm, struct vmm_error *err) MUST_CHECK;

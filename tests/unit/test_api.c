@@ -103,10 +103,18 @@ Test(api, the_event_descriptor_is_readable_once_the_vm_has_stopped)
 	guest_start(&g);
 
 	struct pollfd p = {.fd = vmm_event_fd(g.vm), .events = POLLIN};
+	struct vmm_event event;
 
+	cr_assert_eq(poll(&p, 1, -1), 1);
+	cr_assert_eq(vmm_next_event(g.vm, &event), 1);
+	cr_assert_eq(event.kind, VMM_EVENT_RUNNING);
 	cr_assert_eq(poll(&p, 1, 0), 0);
 	vmm_stop(g.vm);
 	cr_assert_eq(poll(&p, 1, -1), 1);
+	cr_assert_eq(vmm_next_event(g.vm, &event), 1);
+	cr_assert_eq(event.kind, VMM_EVENT_STOPPED);
+	cr_assert_eq(event.value, VMM_EXIT_STOPPED);
+	cr_assert_eq(poll(&p, 1, 0), 0);
 	cr_assert_eq(vmm_wait(g.vm, &result), 0);
 	cr_assert_eq(result.kind, VMM_EXIT_STOPPED);
 	guest_end(&g);
@@ -432,5 +440,104 @@ Test(api, unknown_devices_and_options_are_refused_with_a_suggestion)
 	/* The same ports twice. */
 	cr_assert_eq(vmm_add_device(g.vm, "debug-exit", NULL, &g.err), 0, "%s", g.err.message);
 	cr_assert_lt(vmm_add_device(g.vm, "debug-exit", NULL, &g.err), 0);
+	guest_end(&g);
+}
+
+/* ---- events and statistics ---- */
+
+static void expect_event(struct vmm *vm, enum vmm_event_kind kind, uint64_t value)
+{
+	struct pollfd p = {.fd = vmm_event_fd(vm), .events = POLLIN};
+	struct vmm_event event;
+
+	cr_assert_eq(poll(&p, 1, -1), 1);
+	cr_assert_eq(vmm_next_event(vm, &event), 1);
+	cr_assert_eq(event.kind, kind, "%d, not %d", event.kind, kind);
+	cr_assert_eq(event.value, value);
+	cr_assert_neq(event.time_ns, 0);
+}
+
+Test(api, every_change_of_state_is_an_event)
+{
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_loop, sizeof(code_loop));
+	cr_assert_eq(vmm_create(&g.vm, &g.config, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(vmm_add_device(g.vm, "virtio-serial", NULL, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(vmm_get_state(g.vm), VMM_STATE_CREATED);
+	cr_assert_eq(vmm_start(g.vm, &g.err), 0, "%s", g.err.message);
+	expect_event(g.vm, VMM_EVENT_RUNNING, 0);
+	cr_assert_eq(vmm_get_state(g.vm), VMM_STATE_RUNNING);
+	cr_assert_eq(vmm_pause(g.vm, &g.err), 0, "%s", g.err.message);
+	expect_event(g.vm, VMM_EVENT_PAUSED, 0);
+	cr_assert_eq(vmm_get_state(g.vm), VMM_STATE_PAUSED);
+	cr_assert_eq(vmm_reset(g.vm, &g.err), 0, "%s", g.err.message);
+	expect_event(g.vm, VMM_EVENT_RESET, 0);
+	cr_assert_eq(vmm_resume(g.vm, &g.err), 0, "%s", g.err.message);
+	expect_event(g.vm, VMM_EVENT_RUNNING, 0);
+	cr_assert_eq(vmm_powerdown(g.vm, &g.err), 0, "%s", g.err.message);
+	expect_event(g.vm, VMM_EVENT_POWERDOWN, 0);
+	cr_assert_eq(vmm_add_device(g.vm, "serial-port", "id=p,name=p", &g.err), 0, "%s",
+		     g.err.message);
+	expect_event(g.vm, VMM_EVENT_DEVICE_ADDED, 0);
+	cr_assert_eq(vmm_remove_device(g.vm, "p", &g.err), 0, "%s", g.err.message);
+	expect_event(g.vm, VMM_EVENT_DEVICE_REMOVED, 0);
+	vmm_stop(g.vm);
+	expect_event(g.vm, VMM_EVENT_STOPPED, VMM_EXIT_STOPPED);
+	cr_assert_eq(vmm_get_state(g.vm), VMM_STATE_STOPPED);
+	guest_end(&g);
+}
+
+Test(api, a_reset_by_the_guest_is_told_from_one_by_the_program)
+{
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_reset, sizeof(code_reset));
+	guest_start(&g);
+	expect_event(g.vm, VMM_EVENT_RUNNING, 0);
+	expect_event(g.vm, VMM_EVENT_RESET, 1);
+	guest_end(&g);
+}
+
+Test(api, memory_is_resident_once_it_was_touched)
+{
+	struct vmm_memory_stats before, after;
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_loop, sizeof(code_loop));
+	cr_assert_eq(vmm_create(&g.vm, &g.config, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(vmm_memory_stats(g.vm, &before, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(before.size, g.config.memory);
+	cr_assert_lt(before.resident, before.size);
+	cr_assert_eq(before.ballooned, 0);
+	vmm_destroy(g.vm);
+	g.config.prealloc = true;
+	cr_assert_eq(vmm_create(&g.vm, &g.config, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(vmm_memory_stats(g.vm, &after, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(after.resident, after.size);
+	guest_end(&g);
+}
+
+Test(api, a_config_of_another_version_is_taken_unless_it_asks_for_what_is_not_known)
+{
+	struct {
+		struct vmm_config config;
+		uint64_t newer;
+	} big = {.config = VMM_CONFIG_INIT};
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_loop, sizeof(code_loop));
+	big.config = g.config;
+	big.config.size = sizeof(big);
+	cr_assert_eq(vmm_create(&g.vm, &big.config, &g.err), 0, "%s", g.err.message);
+	vmm_destroy(g.vm);
+	big.newer = 1;
+	g.vm = NULL;
+	cr_assert_eq(vmm_create(&g.vm, &big.config, &g.err), -EINVAL);
+	cr_assert_not_null(strstr(g.err.message, "does not know"), "%s", g.err.message);
 	guest_end(&g);
 }
