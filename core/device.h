@@ -29,8 +29,9 @@
 #include "core/report.h"
 #include "core/state.h"
 
-struct bus;     /* mmio/bus.h */
-struct pci_bus; /* pci/pci.h */
+struct bus;          /* mmio/bus.h */
+struct pci_bus;      /* pci/pci.h */
+struct provided_set; /* core/provided.h */
 struct device;
 struct device_class;
 
@@ -78,7 +79,8 @@ struct device_env {
 	 */
 	struct device *(*find)(const struct device_env *env, const char *id,
 			       const struct device_class *cls);
-	void *opaque; /* the machine's own */
+	struct provided_set *provided; /* what the program brings; NULL: nothing */
+	void *opaque;                  /* the machine's own */
 };
 
 enum device_kind {

@@ -305,6 +305,130 @@ struct vmm_memory_stats {
  */
 VMM_API int vmm_memory_stats(struct vmm *vm, struct vmm_memory_stats *stats, struct vmm_error *err);
 
+/* ---- what a program brings itself ---- */
+
+enum vmm_space { VMM_SPACE_PORT, VMM_SPACE_MEMORY };
+
+/* Registers. All functions are called with `opaque`. */
+struct vmm_region_ops {
+	size_t size; /* sizeof(struct vmm_region_ops) */
+	/*
+	 * An access of 1, 2, 4 or (in memory) 8 bytes, within the region. On vCPU threads, several
+	 * at once: the program locks. read returns the value in its low bytes.
+	 */
+	uint64_t (*read)(void *opaque, uint64_t offset, unsigned size);
+	void (*write)(void *opaque, uint64_t offset, uint64_t value, unsigned size);
+	/* Optional. The machine is reset; no vCPU runs. */
+	void (*reset)(void *opaque);
+};
+
+struct vmm_region;
+
+/*
+ * Add a device of the program's own: `length` bytes of registers at `address`. id: as of any
+ * device; vmm_device_list shows it and vmm_remove_device removes it. irq: an ISA interrupt for
+ * vmm_region_irq, of 5, 6, 7, 10, 11, 12, 14 and 15, or 0 for none. region: where the handle goes;
+ * may be NULL without irq. Before vmm_start only. Memory that is free for regions: from 0xf0000000
+ * to 0xfe000000 (not included); ports: from 0x1000 to 0xc000.
+ *
+ * Ownership: the handle is the VM's, valid until the region is removed or the VM destroyed.
+ * Errors: -EINVAL, -EEXIST (the id), -EBUSY (something else is there, or the VM was started).
+ * Thread: any.
+ */
+VMM_API int vmm_add_region(struct vmm *vm, const char *id, enum vmm_space space, uint64_t address,
+			   uint64_t length, unsigned irq, const struct vmm_region_ops *ops,
+			   void *opaque, struct vmm_region **region, struct vmm_error *err);
+
+/*
+ * Set the level of the region's interrupt line. Without one nothing happens.
+ *
+ * Thread: any, also from callbacks.
+ */
+VMM_API void vmm_region_irq(struct vmm_region *region, bool level);
+
+/* The other end of a serial port. All functions are called with `opaque`, on the VM's event loop.
+ */
+struct vmm_chardev_ops {
+	size_t size; /* sizeof(struct vmm_chardev_ops) */
+	/*
+	 * The guest's output. Returns how many bytes were taken; after fewer than `len` it is asked
+	 * again once vmm_chardev_ready was called, and the guest waits.
+	 */
+	size_t (*output)(void *opaque, const void *data, size_t len);
+	/* Optional. There is room again after vmm_chardev_input took less than it was given. */
+	void (*input_ready)(void *opaque);
+};
+
+struct vmm_chardev;
+
+/*
+ * Make a stream that devices can be connected to, once, as "chardev=api:NAME". name: as a device's
+ * id.
+ *
+ * Ownership: the handle is the VM's, valid until vmm_destroy.
+ * Errors: -EINVAL, -EEXIST (the name), -ENOMEM.
+ * Thread: any.
+ */
+VMM_API int vmm_add_chardev(struct vmm *vm, const char *name, const struct vmm_chardev_ops *ops,
+			    void *opaque, struct vmm_chardev **chardev, struct vmm_error *err);
+
+/*
+ * Send input to the guest. Returns how many bytes were taken: 64 KiB wait at the most. Input for a
+ * device that is not there yet waits for it.
+ *
+ * Thread: any, also from callbacks.
+ */
+VMM_API size_t vmm_chardev_input(struct vmm_chardev *chardev, const void *data, size_t len);
+
+/*
+ * Ask again for the output that ops->output did not take.
+ *
+ * Thread: any, also from callbacks.
+ */
+VMM_API void vmm_chardev_ready(struct vmm_chardev *chardev);
+
+/* The other end of a network card. All functions are called with `opaque`, on the VM's event loop.
+ */
+struct vmm_netdev_ops {
+	size_t size; /* sizeof(struct vmm_netdev_ops) */
+	/*
+	 * An Ethernet frame of the guest, without FCS, of 14 to 65550 bytes. False: not now; it is
+	 * offered again once vmm_netdev_ready was called, and the guest waits.
+	 */
+	bool (*send)(void *opaque, const void *frame, size_t len);
+	/* Optional. There is room again after vmm_netdev_receive gave -EAGAIN. */
+	void (*receive_ready)(void *opaque);
+};
+
+struct vmm_netdev;
+
+/*
+ * Make a network that a card can be connected to, once, as "backend=api:NAME". name: as a device's
+ * id.
+ *
+ * Ownership: the handle is the VM's, valid until vmm_destroy.
+ * Errors: -EINVAL, -EEXIST (the name), -ENOMEM.
+ * Thread: any.
+ */
+VMM_API int vmm_add_netdev(struct vmm *vm, const char *name, const struct vmm_netdev_ops *ops,
+			   void *opaque, struct vmm_netdev **netdev, struct vmm_error *err);
+
+/*
+ * Send a frame to the guest: 14 to 65550 bytes, without FCS. Frames for a card that is not there
+ * yet wait for it.
+ *
+ * Errors: -EMSGSIZE, -EAGAIN (256 KiB wait already; receive_ready will be called).
+ * Thread: any, also from callbacks.
+ */
+VMM_API int vmm_netdev_receive(struct vmm_netdev *netdev, const void *frame, size_t len);
+
+/*
+ * Ask again for the frame that ops->send did not take.
+ *
+ * Thread: any, also from callbacks.
+ */
+VMM_API void vmm_netdev_ready(struct vmm_netdev *netdev);
+
 /* ---- what there is; all of it may be called from any thread, without a VM ---- */
 
 /* Names and texts of these structs are static. */

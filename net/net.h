@@ -36,6 +36,7 @@ enum net_offload {
 };
 
 struct net;
+struct device;
 struct option_desc;
 
 /* What the front end gives. All on the loop; none may destroy the net. */
@@ -61,6 +62,10 @@ struct net_frontend {
  */
 int net_create(struct net **net, const char *spec, const char *what, struct loop *loop,
 	       const struct log *log, struct vmm_error *err) MUST_CHECK;
+
+/* The same for a device: its program may also have made the network itself (`api:NAME`). */
+int net_create_for(struct net **net, const char *spec, const char *what, const struct device *dev,
+		   struct vmm_error *err) MUST_CHECK;
 
 /* The backends there are, for help: index 0, 1, … until it returns false. Texts are static. */
 struct net_kind {

@@ -348,8 +348,7 @@ static void enter_loop(void *arg)
 	struct virtio_net *n = r->n;
 	struct device *dev = &n->vd.dev;
 
-	r->rc = net_create(&n->net, n->options.backend, "backend", dev->loop, dev->env->log,
-			   r->err);
+	r->rc = net_create_for(&n->net, n->options.backend, "backend", dev, r->err);
 	if (!r->rc)
 		r->rc = match_backend(n, r->err);
 	if (!r->rc)

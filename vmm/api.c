@@ -100,6 +100,7 @@ static void fill_env(struct vmm *vm)
 		.event = machine_device_event,
 		.notice = machine_device_notice,
 		.find = machine_find_device,
+		.provided = &vm->provided,
 		.opaque = vm,
 	};
 }
@@ -330,6 +331,7 @@ void vmm_destroy(struct vmm *vm)
 		vcpu_destroy(vm->vcpus[i]);
 	machine_remove_devices(vm);
 	loop_destroy(vm->io);
+	provided_fini(&vm->provided); /* the loop has let go of them */
 	pci_bus_destroy(vm->pci);
 	bus_destroy(vm->pio);
 	bus_destroy(vm->mmio);

@@ -20,6 +20,7 @@
 #include <pthread.h>
 
 #include "core/device.h"
+#include "core/provided.h"
 #include "mmio/bus.h"
 #include "pci/pci.h"
 #include "vmm/boot.h"
@@ -72,6 +73,7 @@ struct vmm {
 	struct loop *io;
 	struct boot *boot;
 	uint64_t pci_mem64, pci_mem64_size; /* the 64-bit window; size 0: none */
+	uint32_t irqs_taken; /* by the program's regions: a bit for each ISA interrupt */
 	uint32_t mmio_slots; /* places of virtio devices over MMIO: a bit for each that is taken */
 	struct device_env env;
 	struct vcpu_owner owner;
@@ -79,7 +81,8 @@ struct vmm {
 	struct device *acpi_pm;
 	struct device *ioapic; /* NULL: the kernel has it */
 	struct machine_watchers watchers;
-	struct event_queue events; /* for the API: one of the watchers */
+	struct provided_set provided; /* what the program brings */
+	struct event_queue events;    /* for the API: one of the watchers */
 
 	pthread_mutex_t devices_lock; /* outermost; guards what follows */
 	struct list devices; /* struct machine_device: as they were added, so parents come first */
@@ -168,6 +171,15 @@ struct machine_mmio_place {
 /* machine_x86.c: what the architecture decides. */
 /* Place number `slot`; false: there are not as many. */
 bool machine_arch_mmio_place(struct vmm *vm, unsigned slot, struct machine_mmio_place *place);
+/* Whether the place, or its interrupt, is another device's. */
+bool machine_arch_mmio_taken(const struct vmm *vm, unsigned slot);
+/* May a program have registers there? Whether they are free is the bus's to say. */
+int machine_arch_check_region(const char *id, enum vmm_space space, uint64_t address,
+			      uint64_t length, struct vmm_error *err) MUST_CHECK;
+/* An ISA interrupt that no device of ours has, for a region of the program. devices_lock held. */
+int machine_arch_take_irq(struct vmm *vm, unsigned irq, struct irq_line **line,
+			  struct vmm_error *err) MUST_CHECK;
+void machine_arch_give_back_irq(struct vmm *vm, unsigned irq);
 int machine_arch_memory(struct vmm *vm, unsigned flags, struct vmm_error *err) MUST_CHECK;
 int machine_arch_buses(struct vmm *vm, struct vmm_error *err) MUST_CHECK;
 int machine_arch_devices(struct vmm *vm, struct vmm_error *err) MUST_CHECK;

@@ -13,6 +13,7 @@ void machine_init_devices(struct vmm *vm)
 {
 	pthread_mutex_init(&vm->devices_lock, NULL);
 	machine_watchers_init(&vm->watchers);
+	provided_init(&vm->provided);
 	list_init(&vm->devices);
 	for (size_t i = 0; i < ARRAY_SIZE(vm->ids); i++)
 		list_init(&vm->ids[i]);
