@@ -48,6 +48,7 @@ UNIT_SRCS    ?= $(sort $(wildcard tests/unit/test_*.c))
 CONF_SRCS    ?= $(sort $(wildcard tests/conformance/*.c))
 FUZZ_SRCS    ?= $(sort $(wildcard tests/fuzz/fuzz_*.c))
 # Executable scripts only: what they source lies beside them.
+LIBRARY_TESTS ?= $(sort $(shell find tests/library -maxdepth 1 -name '*.sh' -perm -u+x 2>/dev/null))
 GUEST_TESTS  ?= $(sort $(shell find tests/guest -maxdepth 1 -name '*.sh' -perm -u+x 2>/dev/null))
 
 LIB_OBJS     := $(LIB_SRCS:%.c=$(O)/obj/%.o)
@@ -250,16 +251,20 @@ fuzz_build = $(again) O=$(O)/fuzz CC=$(CLANG) SANITIZE=fuzzer-no-link,address,un
 fuzz_suite = $(if $(FUZZ_SRCS),fuzz $(FUZZ_SRCS:%.c=$(O)/fuzz/%) --)
 run_tests  = $(Q)VMM_BUILD=$(abspath $(O)) tests/run
 
-.PHONY: check check-unit check-guest
+.PHONY: check check-unit check-library check-guest
 check: ## everything: unit tests, lint, a short fuzz run, guests
 	$(again) deps
 	$(again) all tests
 	$(if $(FUZZ_SRCS),$(fuzz_build))
 	$(run_tests) unit $(UNIT_BINS) $(CONF_BINS) -- lint tests/lint -- \
+		library $(LIBRARY_TESTS) -- \
 		$(if $(FUZZ_SRCS),--fuzz-seconds $(CHECK_FUZZ_SECONDS) $(fuzz_suite)) guest $(GUEST_TESTS)
 
 check-unit: $(UNIT_BINS) $(CONF_BINS) ## unit and conformance tests
 	$(run_tests) unit $(UNIT_BINS) $(CONF_BINS)
+
+check-library: all $(GUEST_PROGRAMS) ## the library as other programs see it
+	$(run_tests) library $(LIBRARY_TESTS)
 
 check-guest: export VMM_VALIDATE ?= all
 check-guest: export TEST_TIMEOUT ?= 12000

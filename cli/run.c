@@ -127,6 +127,16 @@ static void handle_timer(struct run *run)
 	force_stop(run, STATUS_TIMEOUT);
 }
 
+static bool has_stopped(struct vmm *vm)
+{
+	struct vmm_event event;
+
+	while (vmm_next_event(vm, &event))
+		if (event.kind == VMM_EVENT_STOPPED)
+			return true;
+	return false;
+}
+
 /* Until the VM has stopped. */
 static void wait_for_end(struct run *run)
 {
@@ -140,7 +150,7 @@ static void wait_for_end(struct run *run)
 		fds[2].fd = run->timer_fd; /* a forced stop may have created it */
 		if (poll(fds, CLI_COUNT(fds), -1) < 0 && errno != EINTR)
 			return;
-		if (fds[0].revents)
+		if (fds[0].revents && has_stopped(run->vm))
 			return;
 		if (fds[1].revents)
 			handle_signals(run);

@@ -113,6 +113,7 @@ size_t chardev_write(struct chardev *cd, const uint8_t *data, size_t len)
 
 	if (cd->ops->write) {
 		accepted = cd->ops->write(cd, data, len);
+		cd->out_short |= accepted < len;
 	} else if (cd->peer && !(cd->both && cd->hung) && !cd->out_broken &&
 		   out_port(cd)->fd >= 0) {
 		const size_t end = (cd->out_start + cd->out_len) % CHARDEV_OUT_SIZE;
@@ -147,6 +148,8 @@ static void deliver(struct chardev *cd)
 	cd->in_len -= taken;
 	if (cd->in_len == 0)
 		cd->in_start = 0;
+	if (taken && cd->ops->room)
+		cd->ops->room(cd);
 }
 
 /* The port has no more to give for now, or for ever. */
@@ -381,6 +384,11 @@ const struct chardev_kind *chardev_kinds(void)
 
 static const struct chardev_ops *find_backend(const char *spec, const char **args)
 {
+	/* Not one of those that a user could be offered. */
+	if (!strncmp(spec, PROVIDED_PREFIX, strlen(PROVIDED_PREFIX))) {
+		*args = spec + strlen(PROVIDED_PREFIX);
+		return &chardev_api_ops;
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(backends); i++) {
 		const size_t len = strlen(kinds[i].name);
 
@@ -436,8 +444,8 @@ int chardev_set_describe(struct chardev *cd, struct vmm_error *err, const char *
 	return error_set(err, ENOMEM, "%s: out of memory", cd->what);
 }
 
-int chardev_create(struct chardev **out, const char *spec, const char *what, struct loop *loop,
-		   const struct log *log, struct vmm_error *err)
+static int create(struct chardev **out, const char *spec, const char *what, struct loop *loop,
+		  const struct log *log, struct provided_set *provided, struct vmm_error *err)
 {
 	const char *args;
 	const struct chardev_ops *ops = find_backend(spec, &args);
@@ -452,6 +460,7 @@ int chardev_create(struct chardev **out, const char *spec, const char *what, str
 	cd->ops = ops;
 	cd->loop = loop;
 	cd->log = log;
+	cd->provided = provided;
 	cd->peer = !ops->has_peers;
 	snprintf(cd->what, sizeof(cd->what), "%s", what);
 	chardev_port_init(&cd->in);
@@ -466,6 +475,18 @@ int chardev_create(struct chardev **out, const char *spec, const char *what, str
 	}
 	*out = cd;
 	return 0;
+}
+
+int chardev_create(struct chardev **out, const char *spec, const char *what, struct loop *loop,
+		   const struct log *log, struct vmm_error *err)
+{
+	return create(out, spec, what, loop, log, NULL, err);
+}
+
+int chardev_create_for(struct chardev **out, const char *spec, const char *what,
+		       const struct device *dev, struct vmm_error *err)
+{
+	return create(out, spec, what, dev->loop, dev->env->log, dev->env->provided, err);
 }
 
 /*

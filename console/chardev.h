@@ -16,6 +16,7 @@
 #include "core/loop.h"
 
 struct chardev;
+struct device;
 
 /* What the front end gives. All on the loop; none may destroy the chardev. */
 struct chardev_frontend {
@@ -49,6 +50,10 @@ struct chardev_frontend {
  */
 int chardev_create(struct chardev **chardev, const char *spec, const char *what, struct loop *loop,
 		   const struct log *log, struct vmm_error *err) MUST_CHECK;
+
+/* The same for a device: its program may also have made the other end itself (`api:NAME`). */
+int chardev_create_for(struct chardev **chardev, const char *spec, const char *what,
+		       const struct device *dev, struct vmm_error *err) MUST_CHECK;
 
 /* Whether such a spec can be right; nothing is opened. Returns 0 or -EINVAL with a sentence. */
 int chardev_check(const char *spec, const char *what, struct vmm_error *err) MUST_CHECK;

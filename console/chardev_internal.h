@@ -9,7 +9,9 @@
 #define CONSOLE_CHARDEV_INTERNAL_H
 
 #include "console/chardev.h"
+#include "core/device.h"
 #include "core/option.h"
+#include "core/provided.h"
 
 #define CHARDEV_OUT_SIZE (64u * 1024)
 #define CHARDEV_IN_SIZE  (64u * 1024)
@@ -45,6 +47,8 @@ struct chardev_ops {
 	void (*watch)(struct chardev *cd, const uint8_t *data, size_t len);
 	/* Optional: takes output in place of a port; returns how much. */
 	size_t (*write)(struct chardev *cd, const uint8_t *data, size_t len);
+	/* Optional: the front end has taken input, so that chardev_feed may have room again. */
+	void (*room)(struct chardev *cd);
 	int drain_ms; /* how long destroy may wait for the peer to take the last output */
 };
 
@@ -52,6 +56,7 @@ struct chardev {
 	const struct chardev_ops *ops;
 	struct loop *loop;
 	const struct log *log;
+	struct provided_set *provided; /* may be NULL */
 	char what[32];
 	char *describe;
 	const struct chardev_frontend *frontend;
@@ -87,6 +92,7 @@ extern const struct chardev_ops chardev_unix_ops;
 extern const struct chardev_ops chardev_file_ops;
 extern const struct chardev_ops chardev_none_ops;
 extern const struct chardev_ops chardev_ring_ops;
+extern const struct chardev_ops chardev_api_ops;
 
 /* chardev.c, for backends. */
 

@@ -29,8 +29,9 @@
 #include "core/report.h"
 #include "core/state.h"
 
-struct bus;     /* mmio/bus.h */
-struct pci_bus; /* pci/pci.h */
+struct bus;          /* mmio/bus.h */
+struct pci_bus;      /* pci/pci.h */
+struct provided_set; /* core/provided.h */
 struct device;
 struct device_class;
 
@@ -40,7 +41,14 @@ enum machine_event {
 	MACHINE_EVENT_RESET,
 	MACHINE_EVENT_PANIC,      /* value: pvpanic event bits */
 	MACHINE_EVENT_DEBUG_EXIT, /* value: what the guest wrote */
+	MACHINE_EVENT_BALLOON,    /* value: pages of 4 KiB that the guest has given up */
 	MACHINE_EVENT_QUIT,       /* the user left the console */
+};
+
+/* What a device tells about itself; nothing follows from it. */
+enum device_notice {
+	DEVICE_NOTICE_ERROR, /* the driver broke a rule; text: which */
+	DEVICE_NOTICE_PORT,  /* the guest has opened (value 1) or closed (0) the port */
 };
 
 /*
@@ -61,6 +69,9 @@ struct device_env {
 	/* Line of an ISA interrupt (0 to 15); NULL where there is none. Owned by the machine. */
 	struct irq_line *(*isa_irq)(const struct device_env *env, unsigned irq);
 	void (*event)(const struct device_env *env, enum machine_event event, uint32_t value);
+	/* Optional: device_tell. Any thread, perhaps with the device's lock held; never blocks. */
+	void (*notice)(const struct device *dev, enum device_notice notice, uint64_t value,
+		       const char *text);
 	/*
 	 * The device with this id, or with NULL the first one of that class; NULL if there is none
 	 * or it is of another class. For children that look for their parent in realize. The thread
@@ -68,7 +79,8 @@ struct device_env {
 	 */
 	struct device *(*find)(const struct device_env *env, const char *id,
 			       const struct device_class *cls);
-	void *opaque; /* the machine's own */
+	struct provided_set *provided; /* what the program brings; NULL: nothing */
+	void *opaque;                  /* the machine's own */
 };
 
 enum device_kind {
@@ -238,6 +250,14 @@ static inline void device_lock(struct device *dev)
 static inline void device_unlock(struct device *dev)
 {
 	pthread_mutex_unlock(&dev->lock);
+}
+
+/* Tell whoever watches the machine. text: NULL, or only for the time of the call. Any thread. */
+static inline void device_tell(const struct device *dev, enum device_notice notice, uint64_t value,
+			       const char *text)
+{
+	if (dev->env->notice)
+		dev->env->notice(dev, notice, value, text);
 }
 
 /* A message that the guest provoked, rate-limited. */

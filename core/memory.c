@@ -498,3 +498,30 @@ bool guest_dirty_test_clear(struct guest_memory *memory, gpa_t addr)
 					 memory_order_acquire) &
 	       mask;
 }
+
+/* Pages of [host, host + size) that are there. */
+static int count_resident(const struct guest_region *region, uint64_t *bytes)
+{
+	unsigned char there[4096];
+	const uint64_t step = sizeof(there) * GUEST_PAGE_SIZE;
+
+	for (uint64_t at = 0; at < region->size; at += step) {
+		const uint64_t len = MIN(step, region->size - at);
+
+		if (mincore((char *)region->host + at, len, there) < 0)
+			return -errno;
+		for (uint64_t page = 0; page < len / GUEST_PAGE_SIZE; page++)
+			*bytes += there[page] & 1 ? GUEST_PAGE_SIZE : 0;
+	}
+	return 0;
+}
+
+int guest_memory_resident(const struct guest_memory *memory, uint64_t *bytes)
+{
+	int rc = 0;
+
+	*bytes = 0;
+	for (unsigned i = 0; rc == 0 && i < memory->count; i++)
+		rc = count_resident(&memory->regions[i], bytes);
+	return rc;
+}

@@ -147,6 +147,12 @@ bool guest_address(const struct guest_memory *memory, const void *host, gpa_t *a
 int guest_memory_discard(struct guest_memory *memory, gpa_t addr, uint64_t len,
 			 uint64_t *given) MUST_CHECK;
 
+/*
+ * *bytes: how much of the RAM is in the host's memory now. Returns 0 or -errno. Any thread; the
+ * answer may be old by the time it is there.
+ */
+int guest_memory_resident(const struct guest_memory *memory, uint64_t *bytes) MUST_CHECK;
+
 /* Count a user that resolves pointers. Any thread. */
 void guest_memory_get(struct guest_memory *memory);
 void guest_memory_put(struct guest_memory *memory);

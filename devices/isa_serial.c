@@ -187,8 +187,7 @@ static void open_chardev(void *arg)
 	struct opening *o = arg;
 	struct isa_serial *s = o->s;
 
-	o->rc = chardev_create(&s->chardev, s->spec, "chardev", s->dev.loop, s->dev.env->log,
-			       o->err);
+	o->rc = chardev_create_for(&s->chardev, s->spec, "chardev", &s->dev, o->err);
 	if (o->rc == 0)
 		chardev_attach(s->chardev, &frontend, s);
 }

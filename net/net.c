@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/device.h"
+
 static const struct net_ops *const backends[] = {
 	&net_user_ops, &net_tap_ops, &net_stream_ops, &net_dgram_ops, &net_none_ops,
 };
@@ -272,6 +274,16 @@ static const struct net_ops *find_backend(const char *spec, const char **args)
 	return NULL;
 }
 
+static const struct net_ops *backend_of(const char *spec, const char **args)
+{
+	/* Not one of those that a user could be offered. */
+	if (!strncmp(spec, PROVIDED_PREFIX, strlen(PROVIDED_PREFIX))) {
+		*args = spec + strlen(PROVIDED_PREFIX);
+		return &net_api_ops;
+	}
+	return find_backend(spec, args);
+}
+
 static void net_free(struct net *net)
 {
 	options_free(net->ops->options, net);
@@ -282,7 +294,7 @@ static void net_free(struct net *net)
 static int prepare(struct net **out, const char *spec, const char *what, struct vmm_error *err)
 {
 	const char *args;
-	const struct net_ops *ops = find_backend(spec, &args);
+	const struct net_ops *ops = backend_of(spec, &args);
 	struct net *net;
 	int r;
 
@@ -316,8 +328,9 @@ int net_check(const char *spec, const char *what, struct vmm_error *err)
 	return r;
 }
 
-int net_create(struct net **out, const char *spec, const char *what, const struct net_wish *wish,
-	       struct loop *loop, const struct log *log, struct vmm_error *err)
+static int create(struct net **out, const char *spec, const char *what, const struct net_wish *wish,
+		  struct loop *loop, const struct log *log, struct provided_set *provided,
+		  struct vmm_error *err)
 {
 	struct net *net;
 	int r = prepare(&net, spec, what, err);
@@ -326,6 +339,7 @@ int net_create(struct net **out, const char *spec, const char *what, const struc
 		return r;
 	net->loop = loop;
 	net->log = log;
+	net->provided = provided;
 	if (wish)
 		net->wish = *wish;
 	loop_hook_init(&net->receive_hook, receive_hook);
@@ -340,6 +354,18 @@ int net_create(struct net **out, const char *spec, const char *what, const struc
 	net->opened = true;
 	*out = net;
 	return 0;
+}
+
+int net_create(struct net **out, const char *spec, const char *what, const struct net_wish *wish,
+	       struct loop *loop, const struct log *log, struct vmm_error *err)
+{
+	return create(out, spec, what, wish, loop, log, NULL, err);
+}
+
+int net_create_for(struct net **out, const char *spec, const char *what,
+		   const struct net_wish *wish, const struct device *dev, struct vmm_error *err)
+{
+	return create(out, spec, what, wish, dev->loop, dev->env->log, dev->env->provided, err);
 }
 
 void net_destroy(struct net *net)

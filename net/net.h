@@ -36,6 +36,7 @@ enum net_offload {
 };
 
 struct net;
+struct device;
 struct option_desc;
 
 /* What the front end gives. All on the loop; none may destroy the net. */
@@ -67,6 +68,11 @@ struct net_wish {
  */
 int net_create(struct net **net, const char *spec, const char *what, const struct net_wish *wish,
 	       struct loop *loop, const struct log *log, struct vmm_error *err) MUST_CHECK;
+
+/* The same for a device: its program may also have made the network itself (`api:NAME`). */
+int net_create_for(struct net **net, const char *spec, const char *what,
+		   const struct net_wish *wish, const struct device *dev,
+		   struct vmm_error *err) MUST_CHECK;
 
 /* The backends there are, for help: index 0, 1, … until it returns false. Texts are static. */
 struct net_kind {

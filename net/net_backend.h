@@ -10,6 +10,7 @@
 #define NET_NET_BACKEND_H
 
 #include "core/option.h"
+#include "core/provided.h"
 #include "net/net.h"
 #include "net/net_pcap.h"
 
@@ -52,10 +53,11 @@ struct net {
 	const struct net_ops *ops;
 	struct loop *loop;
 	const struct log *log;
-	struct log_limit peer_log; /* for what a peer or the guest provokes */
-	char what[48];             /* "--net tap" */
-	struct net_wish wish;      /* for open */
-	char *pcap_path;           /* NULL: no capture */
+	struct log_limit peer_log;     /* for what a peer or the guest provokes */
+	struct provided_set *provided; /* may be NULL */
+	char what[48];                 /* "--net tap" */
+	struct net_wish wish;          /* for open */
+	char *pcap_path;               /* NULL: no capture */
 	struct net_pcap *pcap;
 	bool opened;
 
@@ -87,6 +89,7 @@ extern const struct net_ops net_user_ops;
 extern const struct net_ops net_tap_ops;
 extern const struct net_ops net_stream_ops;
 extern const struct net_ops net_dgram_ops;
+extern const struct net_ops net_api_ops;
 
 /*
  * Give a packet to the front end. hdr: NULL for one that has nothing left to do. False: not now;

@@ -143,6 +143,7 @@ void virtio_broken(struct virtio_device *vd, const char *fmt, ...)
 	vsnprintf(why, sizeof(why), fmt, args);
 	va_end(args);
 	device_guest_error(&vd->dev, "%s: the device stops until the driver resets it", why);
+	device_tell(&vd->dev, DEVICE_NOTICE_ERROR, 0, why);
 	vd->status |= NEEDS_RESET;
 	/* Resets of queues that wait for a chain may wait for this one. */
 	loop_post(vd->dev.loop, &vd->queue_task);

@@ -42,6 +42,8 @@ static void config_write(struct virtio_device *vd, unsigned offset, const void *
 
 	fill_config(b, &c);
 	memcpy((char *)&c + offset, buf, len);
+	if (b->actual != c.actual)
+		vd->dev.env->event(vd->dev.env, MACHINE_EVENT_BALLOON, c.actual);
 	b->actual = c.actual;
 	if (c.poison_val == b->poison_val)
 		return;
@@ -220,6 +222,16 @@ static int load(struct virtio_device *vd, struct state_reader *r, uint32_t versi
 	balloon_pages_reset(b);
 	balloon_stats_reset(b);
 	return 0;
+}
+
+uint64_t virtio_balloon_size(struct device *dev)
+{
+	uint64_t bytes;
+
+	device_lock(dev);
+	bytes = (uint64_t)virtio_balloon(virtio_device(dev))->actual << BALLOON_PAGE_SHIFT;
+	device_unlock(dev);
+	return bytes;
 }
 
 /* ---- actions ---- */

@@ -93,6 +93,9 @@ void balloon_hint(struct virtio_balloon *b, struct virtq_chain *chain);
 
 /* ---- virtio_balloon_stats.c; home loop, lock held but where it says otherwise ---- */
 
+/* Bytes in the balloon, as its driver says: it may be anything. Any thread, lock not held. */
+uint64_t virtio_balloon_size(struct device *dev);
+
 void balloon_stats_init(struct virtio_balloon *b);
 /* Lock not held. */
 void balloon_stats_fini(struct virtio_balloon *b);

@@ -264,8 +264,7 @@ static void enter_loop(void *arg)
 	struct device *dev = &n->vd.dev;
 	const struct net_wish wish = {(unsigned)n->options.queues, (unsigned)n->options.mtu};
 
-	r->rc = net_create(&n->net, n->options.backend, "backend", &wish, dev->loop, dev->env->log,
-			   r->err);
+	r->rc = net_create_for(&n->net, n->options.backend, "backend", &wish, dev, r->err);
 	if (!r->rc)
 		r->rc = virtio_net_match_backend(n, r->err);
 	if (!r->rc)

@@ -111,9 +111,17 @@ static void drain_queue(struct virtio_device *vd, unsigned queue)
 		virtio_serial_give_up(port);
 }
 
+void virtio_serial_set_guest_open(struct virtio_serial_port *port, bool open)
+{
+	if (port->guest_open != open)
+		device_tell(&port->dev, DEVICE_NOTICE_PORT, open, NULL);
+	port->guest_open = open;
+}
+
 static void reset_port(struct virtio_serial_port *port)
 {
-	port->ready = port->guest_open = false;
+	virtio_serial_set_guest_open(port, false);
+	port->ready = false;
 	port->tx_done = 0;
 }
 

@@ -113,6 +113,8 @@ void virtio_serial_tell(struct virtio_serial *s, unsigned nr, unsigned say);
 /* A port has come to its slot / has gone from it. */
 void virtio_serial_tell_added(struct virtio_serial *s, unsigned nr);
 void virtio_serial_tell_removed(struct virtio_serial *s, unsigned nr);
+/* What the guest did to a port, which whoever watches the machine hears. Lock held. */
+void virtio_serial_set_guest_open(struct virtio_serial_port *port, bool open);
 void virtio_serial_tell_open(struct virtio_serial *s, unsigned nr, bool open);
 /* Say what there is to say, as far as the driver has buffers. */
 void virtio_serial_flush(struct virtio_serial *s);

@@ -196,7 +196,7 @@ static void port_message(struct virtio_serial *s, const struct virtio_console_co
 	if (!port || (s->slots[m->id].say & (VIRTIO_SERIAL_SAY_REMOVE | VIRTIO_SERIAL_SAY_ADD)))
 		return;
 	if (m->event == VIRTIO_CONSOLE_PORT_OPEN) {
-		port->guest_open = m->value;
+		virtio_serial_set_guest_open(port, m->value);
 		if (port->guest_open)
 			virtio_serial_receive_ready(port);
 	} else if (m->value) {

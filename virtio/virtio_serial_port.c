@@ -136,8 +136,7 @@ static void come(void *arg)
 	struct virtio_serial_port *port = c->port;
 	struct virtio_serial *s = port->serial;
 
-	c->rc = chardev_create(&port->chardev, port->spec, "chardev", port->dev.loop,
-			       port->dev.env->log, c->err);
+	c->rc = chardev_create_for(&port->chardev, port->spec, "chardev", &port->dev, c->err);
 	if (c->rc)
 		return;
 	device_lock(&s->vd.dev);

@@ -5,11 +5,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/sysinfo.h>
-#include <unistd.h>
 
 #include "devices/devices.h"
+#include "virtio/virtio_balloon.h"
+#include "virtio/virtio_classes.h"
 #include "vmm/layout_x86.h"
 #include "vmm/machine.h"
 
@@ -19,13 +19,26 @@
 
 /* ---- creation ---- */
 
-static int check_size(const struct vmm_config *config, struct vmm_error *err)
+#define CONFIG_SIZE_0_1 (offsetof(struct vmm_config, log_level) + sizeof(enum vmm_log_level))
+
+/* The caller's config, which may be of an older or newer header, as this library knows it. */
+static int read_config(struct vmm_config *config, const struct vmm_config *given,
+		       struct vmm_error *err)
 {
-	if (config->size != sizeof(*config))
+	const size_t known = MIN(given->size, sizeof(*config));
+
+	if (given->size < CONFIG_SIZE_0_1)
 		return error_set(err, EINVAL,
-				 "struct vmm_config has %zu bytes, this library knows %zu: compile "
-				 "against its own header",
-				 config->size, sizeof(*config));
+				 "struct vmm_config has %zu bytes: begin with VMM_CONFIG_INIT",
+				 given->size);
+	for (size_t i = known; i < given->size; i++)
+		if (((const uint8_t *)given)[i])
+			return error_set(err, EINVAL,
+					 "struct vmm_config has fields that this library (%s) does "
+					 "not know",
+					 VMM_VERSION);
+	memset(config, 0, sizeof(*config));
+	memcpy(config, given, known);
 	return 0;
 }
 
@@ -56,10 +69,6 @@ static int check_memory(const struct vmm_config *config, uint64_t memory, struct
 
 static int check_config(const struct vmm_config *config, struct vmm_error *err)
 {
-	int ret = check_size(config, err);
-
-	if (ret < 0)
-		return ret;
 	if (!config->kernel)
 		return error_set(err, EINVAL, "no kernel is given");
 	if (config->cpus > MAX_CPUS)
@@ -89,7 +98,9 @@ static void fill_env(struct vmm *vm)
 		.doorbells = kvm_doorbell_sink(vm->kvm),
 		.isa_irq = vm->env.isa_irq,
 		.event = machine_device_event,
+		.notice = machine_device_notice,
 		.find = machine_find_device,
+		.provided = &vm->provided,
 		.opaque = vm,
 	};
 }
@@ -131,8 +142,9 @@ static int build(struct vmm *vm, const struct vmm_config *config, struct vmm_err
 
 static int init(struct vmm *vm, const struct vmm_config *config, struct vmm_error *err)
 {
+	int ret;
+
 	vm->name = strdup(config->name ? config->name : "vm");
-	vm->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	vm->cpus = config->cpus ? config->cpus : 1;
 	vm->memory_size = config->memory ? config->memory : DEFAULT_MEMORY;
 	vm->on_reboot = config->on_reboot;
@@ -145,16 +157,21 @@ static int init(struct vmm *vm, const struct vmm_config *config, struct vmm_erro
 	machine_init_devices(vm);
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_cond_init(&vm->changed, NULL);
-	if (!vm->name || vm->event_fd < 0)
-		return error_set(err, ENOMEM, "no memory or descriptor for a VM");
-	return 0;
+	ret = event_queue_init(&vm->events, clock_system());
+	if (ret < 0)
+		return error_set_errno(err, -ret, "no descriptor for a VM");
+	machine_watch(&vm->watchers, &vm->events.watcher);
+	return vm->name ? 0 : error_set(err, ENOMEM, "no memory for a VM");
 }
 
-int vmm_create(struct vmm **out, const struct vmm_config *config, struct vmm_error *err)
+int vmm_create(struct vmm **out, const struct vmm_config *given, struct vmm_error *err)
 {
+	struct vmm_config own, *config = &own;
 	struct vmm *vm;
-	int ret = check_config(config, err);
+	int ret = read_config(config, given, err);
 
+	if (ret == 0)
+		ret = check_config(config, err);
 	if (ret < 0)
 		return ret;
 	vm = calloc(1, sizeof(*vm));
@@ -171,7 +188,7 @@ int vmm_create(struct vmm **out, const struct vmm_config *config, struct vmm_err
 	return 0;
 }
 
-static enum machine_state get_state(struct vmm *vm)
+static enum machine_state state_of(struct vmm *vm)
 {
 	enum machine_state state;
 
@@ -223,11 +240,12 @@ int vmm_reset(struct vmm *vm, struct vmm_error *err)
 
 int vmm_powerdown(struct vmm *vm, struct vmm_error *err)
 {
-	enum machine_state state = get_state(vm);
+	enum machine_state state = state_of(vm);
 
 	if (state == MACHINE_STOPPED)
 		return error_set(err, ESHUTDOWN, "VM %s has stopped", vm->name);
 	acpi_pm_raise(vm->acpi_pm, X86_GED_POWER_BUTTON);
+	machine_notify(&vm->watchers, &(struct machine_notice){.kind = MACHINE_NOTICE_POWERDOWN});
 	return 0;
 }
 
@@ -248,10 +266,55 @@ int vmm_wait(struct vmm *vm, struct vmm_result *result)
 	return 0;
 }
 
+enum vmm_state vmm_get_state(struct vmm *vm)
+{
+	switch (state_of(vm)) {
+	case MACHINE_RUNNING:
+		return VMM_STATE_RUNNING;
+	case MACHINE_PAUSED:
+		return VMM_STATE_PAUSED;
+	case MACHINE_STOPPED:
+		return VMM_STATE_STOPPED;
+	case MACHINE_CREATED:
+		break;
+	}
+	return VMM_STATE_CREATED;
+}
+
+/* ---- what happens, and how much ---- */
+
 int vmm_event_fd(const struct vmm *vm)
 {
-	return vm->event_fd;
+	return vm->events.fd;
 }
+
+int vmm_next_event(struct vmm *vm, struct vmm_event *event)
+{
+	return event_queue_take(&vm->events, event);
+}
+
+int vmm_memory_stats(struct vmm *vm, struct vmm_memory_stats *stats, struct vmm_error *err)
+{
+	struct device *balloon;
+	uint64_t resident, held = 0;
+	int ret = guest_memory_resident(vm->memory, &resident);
+
+	if (ret < 0)
+		return error_set_errno(err, -ret, "cannot count the memory of VM %s", vm->name);
+	pthread_mutex_lock(&vm->devices_lock);
+	balloon = machine_find_device(&vm->env, NULL, &virtio_balloon_class.device);
+	if (balloon)
+		held = virtio_balloon_size(balloon);
+	pthread_mutex_unlock(&vm->devices_lock);
+	*stats = (struct vmm_memory_stats){
+		.size = vm->memory_size,
+		.resident = resident,
+		.ballooned = MIN(held, vm->memory_size),
+	};
+	return 0;
+}
+
+/* ---- the end ---- */
 
 void vmm_destroy(struct vmm *vm)
 {
@@ -270,17 +333,18 @@ void vmm_destroy(struct vmm *vm)
 	vm->vcpus = NULL; /* a device that speaks up on its way out finds none to park */
 	machine_remove_devices(vm);
 	loop_destroy(vm->io);
+	provided_fini(&vm->provided); /* the loop has let go of them */
 	pci_bus_destroy(vm->pci);
 	bus_destroy(vm->pio);
 	bus_destroy(vm->mmio);
 	kvm_vm_destroy(vm->kvm);
 	boot_close(vm->boot);
 	guest_memory_destroy(vm->memory);
-	if (vm->event_fd >= 0)
-		close(vm->event_fd);
+	event_queue_fini(&vm->events);
 	pthread_cond_destroy(&vm->changed);
 	pthread_mutex_destroy(&vm->lock);
 	pthread_mutex_destroy(&vm->devices_lock);
+	machine_watchers_fini(&vm->watchers);
 	free(vm->name);
 	free(vm);
 }

@@ -30,8 +30,12 @@
 #define X86_PCI_MEM32_SIZE UINT64_C(0x20000000)
 #define X86_PCI_ECAM       UINT64_C(0xe0000000)
 #define X86_PCI_ECAM_SIZE  UINT64_C(0x100000) /* one bus */
-#define X86_KVM_IDENTITY   UINT64_C(0xfffbc000)
-#define X86_KVM_TSS        UINT64_C(0xfffbd000)
+/* Registers of the program that embeds the VM; ports: from X86_PROGRAM_IO to the window of PCI. */
+#define X86_PROGRAM_MMIO     UINT64_C(0xf0000000)
+#define X86_PROGRAM_MMIO_END UINT64_C(0xfe000000)
+#define X86_PROGRAM_IO       0x1000
+#define X86_KVM_IDENTITY     UINT64_C(0xfffbc000)
+#define X86_KVM_TSS          UINT64_C(0xfffbd000)
 
 /*
  * Virtio devices over MMIO: windows one after the other, each with an ISA interrupt of its own that

@@ -20,11 +20,14 @@
 #include <pthread.h>
 
 #include "core/device.h"
+#include "core/provided.h"
 #include "mmio/bus.h"
 #include "pci/pci.h"
 #include "vmm/boot.h"
 #include "vmm/device_classes.h"
+#include "vmm/event_queue.h"
 #include "vmm/kvm.h"
+#include "vmm/machine_watch.h"
 #include "vmm/vcpu.h"
 
 enum machine_state {
@@ -48,6 +51,7 @@ enum machine_request {
 struct machine_device {
 	struct list link;    /* vmm.devices */
 	struct list id_link; /* vmm.ids */
+	char *options;       /* as it was asked for, without the id; NULL: none */
 	struct device *dev;
 	struct virtio_pci *pci; /* for virtio devices: one of the two */
 	struct virtio_mmio *mmio;
@@ -69,13 +73,16 @@ struct vmm {
 	struct loop *io;
 	struct boot *boot;
 	uint64_t pci_mem64, pci_mem64_size; /* the 64-bit window; size 0: none */
+	uint32_t irqs_taken; /* by the program's regions: a bit for each ISA interrupt */
 	uint32_t mmio_slots; /* places of virtio devices over MMIO: a bit for each that is taken */
 	struct device_env env;
 	struct vcpu_owner owner;
 	struct vcpu **vcpus; /* `cpus` of them; NULL until vmm_start */
 	struct device *acpi_pm;
 	struct device *ioapic; /* NULL: the kernel has it */
-	int event_fd;          /* readable once stopped */
+	struct machine_watchers watchers;
+	struct provided_set provided; /* what the program brings */
+	struct event_queue events;    /* for the API: one of the watchers */
 
 	pthread_mutex_t devices_lock; /* outermost; guards what follows */
 	struct list devices; /* struct machine_device: as they were added, so parents come first */
@@ -86,7 +93,7 @@ struct vmm {
 	bool io_running;
 
 	pthread_t control;
-	bool control_started;
+	_Atomic bool control_started;
 
 	pthread_mutex_t lock; /* guards what follows; innermost */
 	pthread_cond_t changed;
@@ -95,6 +102,8 @@ struct vmm {
 	uint64_t asked;    /* requests so far: each has its number as a ticket */
 	uint64_t answered; /* tickets up to this one have been dealt with */
 	struct vmm_result result;
+	bool guest_reset;      /* the next reset is the guest's wish */
+	uint64_t start_ns;     /* when the VM was started; 0: not yet */
 	uint64_t boot_time_ns; /* when the guest was last started */
 	unsigned early_faults; /* triple faults in a row soon after a start */
 };
@@ -112,6 +121,10 @@ void machine_finish(struct vmm *vm, enum vmm_exit_kind kind, uint32_t value,
 
 /* env->event of the machine's devices. */
 void machine_device_event(const struct device_env *env, enum machine_event event, uint32_t value);
+
+/* env->notice of the machine's devices. */
+void machine_device_notice(const struct device *dev, enum device_notice notice, uint64_t value,
+			   const char *text);
 
 /* Start vCPUs and the io loop. Called once, by vmm_start; devices_lock held. */
 int machine_start(struct vmm *vm, struct vmm_error *err) MUST_CHECK;
@@ -158,6 +171,15 @@ struct machine_mmio_place {
 /* machine_x86.c: what the architecture decides. */
 /* Place number `slot`; false: there are not as many. */
 bool machine_arch_mmio_place(struct vmm *vm, unsigned slot, struct machine_mmio_place *place);
+/* Whether the place, or its interrupt, is another device's. */
+bool machine_arch_mmio_taken(const struct vmm *vm, unsigned slot);
+/* May a program have registers there? Whether they are free is the bus's to say. */
+int machine_arch_check_region(const char *id, enum vmm_space space, uint64_t address,
+			      uint64_t length, struct vmm_error *err) MUST_CHECK;
+/* An ISA interrupt that no device of ours has, for a region of the program. devices_lock held. */
+int machine_arch_take_irq(struct vmm *vm, unsigned irq, struct irq_line **line,
+			  struct vmm_error *err) MUST_CHECK;
+void machine_arch_give_back_irq(struct vmm *vm, unsigned irq);
 int machine_arch_memory(struct vmm *vm, unsigned flags, struct vmm_error *err) MUST_CHECK;
 int machine_arch_buses(struct vmm *vm, struct vmm_error *err) MUST_CHECK;
 int machine_arch_devices(struct vmm *vm, struct vmm_error *err) MUST_CHECK;

@@ -13,7 +13,7 @@ static int attach_mmio(struct vmm *vm, struct machine_device *md, struct vmm_err
 	unsigned slot = 0;
 	int ret;
 
-	while (vm->mmio_slots >> slot & 1)
+	while (machine_arch_mmio_taken(vm, slot))
 		slot++;
 	if (!machine_arch_mmio_place(vm, slot, &place))
 		return error_set(err, ENOSPC,

@@ -46,6 +46,57 @@ bool machine_arch_mmio_place(struct vmm *vm, unsigned slot, struct machine_mmio_
 	return true;
 }
 
+int machine_arch_check_region(const char *id, enum vmm_space space, uint64_t address,
+			      uint64_t length, struct vmm_error *err)
+{
+	const bool ports = space == VMM_SPACE_PORT;
+	const uint64_t start = ports ? X86_PROGRAM_IO : X86_PROGRAM_MMIO,
+		       end = ports ? X86_PCI_IO : X86_PROGRAM_MMIO_END;
+
+	if (length && address >= start && address < end && length <= end - address)
+		return 0;
+	return error_set(err, EINVAL,
+			 "region %s: %#llx with %#llx bytes: it must lie in %#llx..%#llx", id,
+			 (unsigned long long)address, (unsigned long long)length,
+			 (unsigned long long)start, (unsigned long long)end - 1);
+}
+
+/* Virtio devices over MMIO take the same interrupts, in this order. */
+static int mmio_slot_of(unsigned irq)
+{
+	for (unsigned slot = 0; slot < X86_VIRTIO_MMIO_SLOTS; slot++)
+		if (x86_virtio_mmio_gsi(slot) == irq)
+			return (int)slot;
+	return -1;
+}
+
+bool machine_arch_mmio_taken(const struct vmm *vm, unsigned slot)
+{
+	if (slot >= X86_VIRTIO_MMIO_SLOTS)
+		return false;
+	return vm->mmio_slots >> slot & 1 || vm->irqs_taken >> x86_virtio_mmio_gsi(slot) & 1;
+}
+
+int machine_arch_take_irq(struct vmm *vm, unsigned irq, struct irq_line **line,
+			  struct vmm_error *err)
+{
+	const int slot = mmio_slot_of(irq);
+
+	if (slot < 0)
+		return error_set(err, EINVAL, "irq %u: 5, 6, 7, 10, 11, 12, 14 and 15 are free",
+				 irq);
+	if (machine_arch_mmio_taken(vm, (unsigned)slot))
+		return error_set(err, EBUSY, "irq %u: another device has it", irq);
+	vm->irqs_taken |= 1u << irq;
+	*line = isa_irq(&vm->env, irq);
+	return 0;
+}
+
+void machine_arch_give_back_irq(struct vmm *vm, unsigned irq)
+{
+	vm->irqs_taken &= ~(1u << irq);
+}
+
 static struct irq_line *pci_line(void *opaque, unsigned slot, unsigned pin)
 {
 	return gsi_line(opaque, x86_pci_gsi(slot, pin));

@@ -103,10 +103,18 @@ Test(api, the_event_descriptor_is_readable_once_the_vm_has_stopped)
 	guest_start(&g);
 
 	struct pollfd p = {.fd = vmm_event_fd(g.vm), .events = POLLIN};
+	struct vmm_event event;
 
+	cr_assert_eq(poll(&p, 1, -1), 1);
+	cr_assert_eq(vmm_next_event(g.vm, &event), 1);
+	cr_assert_eq(event.kind, VMM_EVENT_RUNNING);
 	cr_assert_eq(poll(&p, 1, 0), 0);
 	vmm_stop(g.vm);
 	cr_assert_eq(poll(&p, 1, -1), 1);
+	cr_assert_eq(vmm_next_event(g.vm, &event), 1);
+	cr_assert_eq(event.kind, VMM_EVENT_STOPPED);
+	cr_assert_eq(event.value, VMM_EXIT_STOPPED);
+	cr_assert_eq(poll(&p, 1, 0), 0);
 	cr_assert_eq(vmm_wait(g.vm, &result), 0);
 	cr_assert_eq(result.kind, VMM_EXIT_STOPPED);
 	guest_end(&g);
@@ -447,5 +455,262 @@ Test(api, an_ioapic_cannot_be_added)
 	cr_assert_eq(vmm_add_device(g.vm, "ioapic", NULL, &g.err), -EBUSY);
 	cr_assert_eq(vmm_start(g.vm, &g.err), 0, "%s", g.err.message);
 	cr_assert_eq(vmm_reset(g.vm, &g.err), 0, "%s", g.err.message);
+	guest_end(&g);
+}
+
+/* ---- events and statistics ---- */
+
+static void expect_event(struct vmm *vm, enum vmm_event_kind kind, uint64_t value)
+{
+	struct pollfd p = {.fd = vmm_event_fd(vm), .events = POLLIN};
+	struct vmm_event event;
+
+	cr_assert_eq(poll(&p, 1, -1), 1);
+	cr_assert_eq(vmm_next_event(vm, &event), 1);
+	cr_assert_eq(event.kind, kind, "%d, not %d", event.kind, kind);
+	cr_assert_eq(event.value, value);
+	cr_assert_neq(event.time_ns, 0);
+}
+
+Test(api, every_change_of_state_is_an_event)
+{
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_loop, sizeof(code_loop));
+	cr_assert_eq(vmm_create(&g.vm, &g.config, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(vmm_add_device(g.vm, "virtio-serial", NULL, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(vmm_get_state(g.vm), VMM_STATE_CREATED);
+	cr_assert_eq(vmm_start(g.vm, &g.err), 0, "%s", g.err.message);
+	expect_event(g.vm, VMM_EVENT_RUNNING, 0);
+	cr_assert_eq(vmm_get_state(g.vm), VMM_STATE_RUNNING);
+	cr_assert_eq(vmm_pause(g.vm, &g.err), 0, "%s", g.err.message);
+	expect_event(g.vm, VMM_EVENT_PAUSED, 0);
+	cr_assert_eq(vmm_get_state(g.vm), VMM_STATE_PAUSED);
+	cr_assert_eq(vmm_reset(g.vm, &g.err), 0, "%s", g.err.message);
+	expect_event(g.vm, VMM_EVENT_RESET, 0);
+	cr_assert_eq(vmm_resume(g.vm, &g.err), 0, "%s", g.err.message);
+	expect_event(g.vm, VMM_EVENT_RUNNING, 0);
+	cr_assert_eq(vmm_powerdown(g.vm, &g.err), 0, "%s", g.err.message);
+	expect_event(g.vm, VMM_EVENT_POWERDOWN, 0);
+	cr_assert_eq(vmm_add_device(g.vm, "serial-port", "id=p,name=p", &g.err), 0, "%s",
+		     g.err.message);
+	expect_event(g.vm, VMM_EVENT_DEVICE_ADDED, 0);
+	cr_assert_eq(vmm_remove_device(g.vm, "p", &g.err), 0, "%s", g.err.message);
+	expect_event(g.vm, VMM_EVENT_DEVICE_REMOVED, 0);
+	vmm_stop(g.vm);
+	expect_event(g.vm, VMM_EVENT_STOPPED, VMM_EXIT_STOPPED);
+	cr_assert_eq(vmm_get_state(g.vm), VMM_STATE_STOPPED);
+	guest_end(&g);
+}
+
+Test(api, a_reset_by_the_guest_is_told_from_one_by_the_program)
+{
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_reset, sizeof(code_reset));
+	guest_start(&g);
+	expect_event(g.vm, VMM_EVENT_RUNNING, 0);
+	expect_event(g.vm, VMM_EVENT_RESET, 1);
+	guest_end(&g);
+}
+
+Test(api, memory_is_resident_once_it_was_touched)
+{
+	struct vmm_memory_stats before, after;
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_loop, sizeof(code_loop));
+	cr_assert_eq(vmm_create(&g.vm, &g.config, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(vmm_memory_stats(g.vm, &before, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(before.size, g.config.memory);
+	cr_assert_lt(before.resident, before.size);
+	cr_assert_eq(before.ballooned, 0);
+	vmm_destroy(g.vm);
+	g.config.prealloc = true;
+	cr_assert_eq(vmm_create(&g.vm, &g.config, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(vmm_memory_stats(g.vm, &after, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(after.resident, after.size);
+	guest_end(&g);
+}
+
+Test(api, a_config_of_another_version_is_taken_unless_it_asks_for_what_is_not_known)
+{
+	struct {
+		struct vmm_config config;
+		uint64_t newer;
+	} big = {.config = VMM_CONFIG_INIT};
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_loop, sizeof(code_loop));
+	big.config = g.config;
+	big.config.size = sizeof(big);
+	cr_assert_eq(vmm_create(&g.vm, &big.config, &g.err), 0, "%s", g.err.message);
+	vmm_destroy(g.vm);
+	big.newer = 1;
+	g.vm = NULL;
+	cr_assert_eq(vmm_create(&g.vm, &big.config, &g.err), -EINVAL);
+	cr_assert_not_null(strstr(g.err.message, "does not know"), "%s", g.err.message);
+	guest_end(&g);
+}
+
+/* ---- what a program brings itself ---- */
+
+/* in 0x1000; out 0x1000, that + 1; the same from 0xf0000000 to 0xf0000004; exit */
+static const uint8_t code_region[] = {
+	0x66, 0xba, 0x00, 0x10, 0xed, 0x40, 0xef, 0xa1, 0x00, 0x00, 0x00, 0xf0,
+	0x40, 0xa3, 0x04, 0x00, 0x00, 0xf0, 0xb0, 0x00, 0xe6, 0xf4, 0xeb, 0xfe,
+};
+/* COM1: what comes is sent back */
+static const uint8_t code_echo[] = {
+	0x66, 0xba, 0xfd, 0x03, 0xec, 0xa8, 0x01, 0x74, 0xf7,
+	0x66, 0xba, 0xf8, 0x03, 0xec, 0xee, 0xeb, 0xef,
+};
+
+struct registers {
+	uint64_t value, written, at;
+	unsigned resets;
+};
+
+static uint64_t registers_read(void *opaque, uint64_t offset, unsigned size)
+{
+	struct registers *r = opaque;
+
+	return offset == 0 && size == 4 ? r->value : 0;
+}
+
+static void registers_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+	struct registers *r = opaque;
+
+	r->at = offset;
+	r->written = size == 4 ? value : 0;
+}
+
+static void registers_reset(void *opaque)
+{
+	((struct registers *)opaque)->resets++;
+}
+
+static const struct vmm_region_ops registers_ops = {sizeof(registers_ops), registers_read,
+						    registers_write, registers_reset};
+
+static int add_region(struct guest *g, const char *id, enum vmm_space space, uint64_t address,
+		      unsigned irq, struct registers *r)
+{
+	struct vmm_region *region;
+
+	return vmm_add_region(g->vm, id, space, address, 8, irq, &registers_ops, r, &region,
+			      &g->err);
+}
+
+Test(api, a_guest_reaches_registers_that_the_program_brings)
+{
+	struct registers ports = {.value = 41}, memory = {.value = 0x1000};
+	struct vmm_result result;
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_region, sizeof(code_region));
+	cr_assert_eq(vmm_create(&g.vm, &g.config, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(vmm_add_device(g.vm, "debug-exit", NULL, &g.err), 0);
+	cr_assert_eq(add_region(&g, "ports", VMM_SPACE_PORT, 0x1000, 0, &ports), 0, "%s",
+		     g.err.message);
+	cr_assert_eq(add_region(&g, "regs", VMM_SPACE_MEMORY, 0xf0000000, 0, &memory), 0, "%s",
+		     g.err.message);
+	cr_assert_eq(vmm_start(g.vm, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(vmm_wait(g.vm, &result), 0);
+	cr_assert_eq(result.kind, VMM_EXIT_DEBUG, "%s", result.error.message);
+	cr_assert(ports.written == 42 && ports.at == 0);
+	cr_assert(memory.written == 0x1001 && memory.at == 4);
+	guest_end(&g);
+}
+
+Test(api, regions_are_reset_with_the_machine)
+{
+	struct registers r = {0};
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_loop, sizeof(code_loop));
+	cr_assert_eq(vmm_create(&g.vm, &g.config, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(add_region(&g, "r", VMM_SPACE_PORT, 0x1000, 5, &r), 0, "%s", g.err.message);
+	cr_assert_eq(vmm_start(g.vm, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(vmm_reset(g.vm, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(r.resets, 1);
+	cr_assert_eq(add_region(&g, "late", VMM_SPACE_PORT, 0x2000, 0, &r), -EBUSY);
+	guest_end(&g);
+}
+
+Test(api, regions_that_are_in_the_way_are_refused_with_a_sentence)
+{
+	struct registers r = {0};
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_loop, sizeof(code_loop));
+	cr_assert_eq(vmm_create(&g.vm, &g.config, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(add_region(&g, "ram", VMM_SPACE_MEMORY, 0x100000, 0, &r), -EINVAL);
+	cr_assert_not_null(strstr(g.err.message, "must lie in"), "%s", g.err.message);
+	cr_assert_eq(add_region(&g, "wrap", VMM_SPACE_MEMORY, UINT64_MAX - 3, 0, &r), -EINVAL);
+	cr_assert_eq(add_region(&g, "pci", VMM_SPACE_PORT, 0xbffc, 0, &r), -EINVAL);
+	cr_assert_eq(add_region(&g, "com", VMM_SPACE_PORT, 0x1000, 4, &r), -EINVAL);
+	cr_assert_eq(add_region(&g, "a", VMM_SPACE_PORT, 0x1000, 5, &r), 0, "%s", g.err.message);
+	cr_assert_eq(add_region(&g, "a", VMM_SPACE_PORT, 0x2000, 0, &r), -EEXIST);
+	cr_assert_eq(add_region(&g, "b", VMM_SPACE_PORT, 0x1004, 0, &r), -EBUSY);
+	cr_assert_eq(add_region(&g, "c", VMM_SPACE_PORT, 0x2000, 5, &r), -EBUSY);
+	/* And a virtio device over MMIO takes the next interrupt. */
+	cr_assert_eq(vmm_add_device(g.vm, "virtio-rng", "transport=mmio", &g.err), 0, "%s",
+		     g.err.message);
+	cr_assert_eq(add_region(&g, "d", VMM_SPACE_PORT, 0x2000, 6, &r), -EBUSY);
+	cr_assert_eq(vmm_remove_device(g.vm, "a", &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(add_region(&g, "a", VMM_SPACE_PORT, 0x1000, 5, &r), 0, "%s", g.err.message);
+	guest_end(&g);
+}
+
+struct collected {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	char text[64];
+	size_t len;
+};
+
+static size_t collect(void *opaque, const void *data, size_t len)
+{
+	struct collected *c = opaque;
+
+	pthread_mutex_lock(&c->lock);
+	len = len < sizeof(c->text) - 1 - c->len ? len : sizeof(c->text) - 1 - c->len;
+	memcpy(c->text + c->len, data, len);
+	c->len += len;
+	pthread_cond_signal(&c->changed);
+	pthread_mutex_unlock(&c->lock);
+	return len;
+}
+
+Test(api, a_program_is_the_other_end_of_a_serial_port)
+{
+	static const struct vmm_chardev_ops ops = {sizeof(ops), collect, NULL};
+	struct collected c = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, "", 0};
+	struct vmm_chardev *chardev;
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_echo, sizeof(code_echo));
+	cr_assert_eq(vmm_create(&g.vm, &g.config, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(vmm_add_chardev(g.vm, "me", &ops, &c, &chardev, &g.err), 0, "%s",
+		     g.err.message);
+	cr_assert_eq(vmm_add_device(g.vm, "isa-serial", "chardev=api:me", &g.err), 0, "%s",
+		     g.err.message);
+	cr_assert_eq(vmm_start(g.vm, &g.err), 0, "%s", g.err.message);
+	cr_assert_eq(vmm_chardev_input(chardev, "hello", 5), 5);
+	pthread_mutex_lock(&c.lock);
+	while (c.len < 5)
+		pthread_cond_wait(&c.changed, &c.lock);
+	cr_assert_str_eq(c.text, "hello");
+	pthread_mutex_unlock(&c.lock);
 	guest_end(&g);
 }

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the program that embeds a machine brings itself: the other ends of serial ports and network
+ * cards, registers. A device's options name them ("chardev=api:NAME"), and one device at a time has
+ * each.
+ */
+#ifndef CORE_PROVIDED_H
+#define CORE_PROVIDED_H
+
+#include <pthread.h>
+
+#include "core/error.h"
+#include "core/list.h"
+
+#define PROVIDED_PREFIX "api:"
+
+enum provided_kind { PROVIDED_CHARDEV, PROVIDED_NETDEV, PROVIDED_REGION };
+
+struct provided {
+	struct list link;
+	enum provided_kind kind;
+	char *name;
+	bool taken;                            /* guarded by the set's lock */
+	void (*release)(struct provided *own); /* frees it: at the end of the set */
+};
+
+struct provided_set {
+	pthread_mutex_t lock; /* a leaf */
+	struct list list;
+};
+
+void provided_init(struct provided_set *set);
+/* Releases all. Nobody has any of them. */
+void provided_fini(struct provided_set *set);
+
+/*
+ * Make `own`, of which kind and release are set, known by a copy of this name; from now on it
+ * belongs to the set. -EINVAL, -EEXIST (there is one of its kind), -ENOMEM. Any thread.
+ */
+int provided_add(struct provided_set *set, struct provided *own, const char *name,
+		 struct vmm_error *err) MUST_CHECK;
+/* Take it out again; the caller frees it, and its name is freed. Nobody has it. */
+void provided_del(struct provided_set *set, struct provided *own);
+
+/*
+ * Take the one of this name. set may be NULL, which has none. what: begins the sentence.
+ * -ENOENT, -EBUSY. Any thread.
+ */
+int provided_take(struct provided_set *set, enum provided_kind kind, const char *name,
+		  const char *what, struct provided **own, struct vmm_error *err) MUST_CHECK;
+void provided_give_back(struct provided_set *set, struct provided *own);
+
+#endif
