@@ -69,12 +69,22 @@ void machine_finish(struct vmm *vm, enum vmm_exit_kind kind, uint32_t value,
 	pthread_mutex_unlock(&vm->lock);
 }
 
+static void notify(struct vmm *vm, enum machine_notice_kind kind, uint64_t value)
+{
+	machine_notify(&vm->watchers, &(struct machine_notice){.kind = kind, .value = value});
+}
+
+/* The guest wants it. */
 static void request_reset(struct vmm *vm)
 {
 	if (vm->on_reboot == VMM_ON_REBOOT_EXIT)
 		machine_finish(vm, VMM_EXIT_REBOOT, 0, NULL);
-	else
-		machine_request(vm, MACHINE_REQUEST_RESET);
+	else {
+		pthread_mutex_lock(&vm->lock);
+		vm->guest_reset = true;
+		leave_request(vm, MACHINE_REQUEST_RESET);
+		pthread_mutex_unlock(&vm->lock);
+	}
 }
 
 /*
@@ -86,6 +96,12 @@ void machine_device_event(const struct device_env *env, enum machine_event event
 {
 	struct vmm *vm = env->opaque;
 
+	if (event == MACHINE_EVENT_BALLOON) {
+		uint64_t taken = (uint64_t)value * 4096;
+
+		notify(vm, MACHINE_NOTICE_BALLOON, vm->memory_size - MIN(taken, vm->memory_size));
+		return;
+	}
 	park_all(vm);
 	switch (event) {
 	case MACHINE_EVENT_POWEROFF:
@@ -95,6 +111,7 @@ void machine_device_event(const struct device_env *env, enum machine_event event
 		request_reset(vm);
 		break;
 	case MACHINE_EVENT_PANIC:
+		notify(vm, MACHINE_NOTICE_PANIC, value);
 		machine_finish(vm, VMM_EXIT_PANIC, value, NULL);
 		break;
 	case MACHINE_EVENT_DEBUG_EXIT:
@@ -103,6 +120,8 @@ void machine_device_event(const struct device_env *env, enum machine_event event
 	case MACHINE_EVENT_QUIT:
 		machine_finish(vm, VMM_EXIT_QUIT, 0, NULL);
 		break;
+	case MACHINE_EVENT_BALLOON:
+		break; /* above */
 	}
 }
 
@@ -219,12 +238,20 @@ static int create_vcpus(struct vmm *vm, struct vmm_error *err)
 
 /* ---- the control thread ---- */
 
-/* All that asked for a reset before the vCPUs were parked get this one. */
-static void forget_resets(struct vmm *vm)
+/*
+ * All that asked for a reset before the vCPUs were parked get this one. Returns whether the guest
+ * was among them.
+ */
+static bool forget_resets(struct vmm *vm)
 {
+	bool guest;
+
 	pthread_mutex_lock(&vm->lock);
 	vm->requests &= ~(unsigned)MACHINE_REQUEST_RESET;
+	guest = vm->guest_reset;
+	vm->guest_reset = false;
 	pthread_mutex_unlock(&vm->lock);
+	return guest;
 }
 
 /* vCPUs parked, devices_lock held. */
@@ -245,14 +272,17 @@ static int reset_parked(struct vmm *vm, struct vmm_error *err)
 
 static int reset_machine(struct vmm *vm, struct vmm_error *err)
 {
+	struct machine_notice notice = {.kind = MACHINE_NOTICE_RESET};
 	int ret;
 
 	log_info(&vm->log, "machine", "reset");
 	park_and_wait(vm);
-	forget_resets(vm);
+	notice.guest = forget_resets(vm);
 	pthread_mutex_lock(&vm->devices_lock);
 	ret = reset_parked(vm, err);
 	pthread_mutex_unlock(&vm->devices_lock);
+	if (ret == 0)
+		machine_notify(&vm->watchers, &notice);
 	return ret;
 }
 
@@ -292,6 +322,7 @@ static void control_stop(struct vmm *vm)
 	quiesce_devices(vm);
 	set_state(vm, MACHINE_STOPPED);
 	pthread_mutex_unlock(&vm->devices_lock);
+	notify(vm, MACHINE_NOTICE_STOPPED, vm->result.kind); /* which is settled */
 	(void)!eventfd_write(vm->event_fd, 1);
 }
 
@@ -326,9 +357,10 @@ static void *machine_control(void *arg)
 	uint64_t ticket;
 
 	while (!((requests = take_requests(vm, &ticket)) & MACHINE_REQUEST_STOP)) {
-		if (requests & MACHINE_REQUEST_PAUSE) {
+		if ((requests & MACHINE_REQUEST_PAUSE) && vm->state != MACHINE_PAUSED) {
 			park_and_wait(vm);
 			set_state(vm, MACHINE_PAUSED);
+			notify(vm, MACHINE_NOTICE_PAUSED, 0);
 		}
 		if ((requests & MACHINE_REQUEST_RESET) && !control_reset(vm))
 			continue;
@@ -336,6 +368,7 @@ static void *machine_control(void *arg)
 		if ((requests & MACHINE_REQUEST_RUN) && vm->state != MACHINE_RUNNING) {
 			set_state(vm, MACHINE_RUNNING);
 			run_all(vm);
+			notify(vm, MACHINE_NOTICE_RUNNING, 0);
 		}
 		answer(vm, ticket);
 	}
@@ -351,7 +384,9 @@ int machine_start(struct vmm *vm, struct vmm_error *err)
 	    (ret = machine_arch_load(vm, err)) < 0 || (ret = loop_start(vm->io, err)) < 0)
 		return ret;
 	vm->io_running = true;
-	vm->boot_time_ns = clock_now(vm->env.clock);
+	pthread_mutex_lock(&vm->lock);
+	vm->start_ns = vm->boot_time_ns = clock_now(vm->env.clock);
+	pthread_mutex_unlock(&vm->lock);
 	ret = thread_start(&vm->control, "vmm-control", machine_control, vm);
 	if (ret < 0)
 		return error_set_errno(err, -ret, "cannot start the control thread");

@@ -25,6 +25,7 @@
 #include "vmm/boot.h"
 #include "vmm/device_classes.h"
 #include "vmm/kvm.h"
+#include "vmm/machine_watch.h"
 #include "vmm/vcpu.h"
 
 enum machine_state {
@@ -48,11 +49,14 @@ enum machine_request {
 struct machine_device {
 	struct list link;    /* vmm.devices */
 	struct list id_link; /* vmm.ids */
+	char *options;       /* as it was asked for, without the id; NULL: none */
 	struct device *dev;
 	struct virtio_pci *pci; /* for virtio devices: one of the two */
 	struct virtio_mmio *mmio;
 	unsigned mmio_slot;
 };
+
+struct control;
 
 struct vmm {
 	/* Set at creation, then constant. */
@@ -76,6 +80,8 @@ struct vmm {
 	struct device *acpi_pm;
 	struct device *ioapic; /* NULL: the kernel has it */
 	int event_fd;          /* readable once stopped */
+	struct machine_watchers watchers;
+	_Atomic(struct control *) control_socket; /* NULL: none; see vmm/control.h */
 
 	pthread_mutex_t devices_lock; /* outermost; guards what follows */
 	struct list devices; /* struct machine_device: as they were added, so parents come first */
@@ -86,7 +92,7 @@ struct vmm {
 	bool io_running;
 
 	pthread_t control;
-	bool control_started;
+	_Atomic bool control_started;
 
 	pthread_mutex_t lock; /* guards what follows; innermost */
 	pthread_cond_t changed;
@@ -95,6 +101,8 @@ struct vmm {
 	uint64_t asked;    /* requests so far: each has its number as a ticket */
 	uint64_t answered; /* tickets up to this one have been dealt with */
 	struct vmm_result result;
+	bool guest_reset;      /* the next reset is the guest's wish */
+	uint64_t start_ns;     /* when the VM was started; 0: not yet */
 	uint64_t boot_time_ns; /* when the guest was last started */
 	unsigned early_faults; /* triple faults in a row soon after a start */
 };
@@ -120,6 +128,7 @@ int machine_start(struct vmm *vm, struct vmm_error *err) MUST_CHECK;
  * machine_devices.c. Those of the first group: devices_lock held, or nobody else knows the VM yet
  * or any more.
  */
+/* Nobody watches yet, no device is there. */
 void machine_init_devices(struct vmm *vm);
 /* options: with or without id=…; out may be NULL. */
 int machine_add_device(struct vmm *vm, const struct device_class *cls, const char *options,

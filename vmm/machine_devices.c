@@ -12,6 +12,7 @@
 void machine_init_devices(struct vmm *vm)
 {
 	pthread_mutex_init(&vm->devices_lock, NULL);
+	machine_watchers_init(&vm->watchers);
 	list_init(&vm->devices);
 	for (size_t i = 0; i < ARRAY_SIZE(vm->ids); i++)
 		list_init(&vm->ids[i]);
@@ -92,7 +93,8 @@ static int choose_id(struct vmm *vm, const struct device_class *cls, const char 
 
 /* ---- coming ---- */
 
-static int attach_device(struct vmm *vm, struct device *dev, struct vmm_error *err)
+/* options: kept on success. */
+static int attach_device(struct vmm *vm, struct device *dev, char *options, struct vmm_error *err)
 {
 	struct machine_device *md = calloc(1, sizeof(*md));
 	int ret = 0;
@@ -100,6 +102,7 @@ static int attach_device(struct vmm *vm, struct device *dev, struct vmm_error *e
 	if (!md)
 		return error_set(err, ENOMEM, "no memory for device %s", dev->id);
 	md->dev = dev;
+	md->options = options;
 	if (dev->cls->kind == DEVICE_VIRTIO)
 		ret = machine_attach_virtio(vm, md, err);
 	if (ret < 0) {
@@ -125,18 +128,18 @@ int machine_add_device(struct vmm *vm, const struct device_class *cls, const cha
 	if (ret == 0)
 		ret = device_create(&dev, cls, id, rest, &vm->env, err);
 	free(given);
-	free(rest);
-	if (ret < 0)
-		return ret;
-	ret = attach_device(vm, dev, err);
-	if (ret < 0) {
-		device_quiesce_wait(dev);
-		device_destroy(dev);
-		return ret;
+	if (ret == 0) {
+		ret = attach_device(vm, dev, rest, err);
+		if (ret < 0) {
+			device_quiesce_wait(dev);
+			device_destroy(dev);
+		}
 	}
-	if (out)
+	if (ret < 0)
+		free(rest);
+	else if (out)
 		*out = dev;
-	return 0;
+	return ret;
 }
 
 /* ---- going ---- */
@@ -148,6 +151,7 @@ static void remove_device(struct vmm *vm, struct machine_device *md)
 	list_del(&md->id_link);
 	machine_detach_virtio(vm, md);
 	device_destroy(md->dev);
+	free(md->options);
 	free(md);
 }
 
@@ -232,6 +236,9 @@ int machine_unplug(struct vmm *vm, const char *id, struct vmm_error *err)
 	if (ret < 0)
 		return ret;
 	ret = unplug(vm, id, err);
+	if (ret == 0)
+		machine_notify(&vm->watchers,
+			       &(struct machine_notice){.kind = MACHINE_NOTICE_DELETED, .id = id});
 	machine_unlock_devices(vm);
 	return ret;
 }

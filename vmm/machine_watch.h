@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Who wants to know what happens to a machine: the control socket, and what the library tells its
+ * caller.
+ */
+#ifndef VMM_MACHINE_WATCH_H
+#define VMM_MACHINE_WATCH_H
+
+#include <pthread.h>
+
+#include "core/list.h"
+
+enum machine_notice_kind {
+	MACHINE_NOTICE_RUNNING,   /* vCPUs run: started or resumed */
+	MACHINE_NOTICE_PAUSED,    /* vCPUs are parked */
+	MACHINE_NOTICE_RESET,     /* guest: it asked for it */
+	MACHINE_NOTICE_POWERDOWN, /* the power button was pressed */
+	MACHINE_NOTICE_PANIC,     /* value: pvpanic event bits */
+	MACHINE_NOTICE_STOPPED,   /* for good; value: enum vmm_exit_kind */
+	MACHINE_NOTICE_DELETED,   /* the device `id` is gone */
+	MACHINE_NOTICE_BALLOON,   /* value: bytes that the guest has left */
+};
+
+struct machine_notice {
+	enum machine_notice_kind kind;
+	bool guest;
+	uint64_t value;
+	const char *id; /* only for the time of the call */
+};
+
+/* notify: any thread, perhaps with locks of the machine held; must not block or call it. */
+struct machine_watcher {
+	struct list link;
+	void (*notify)(struct machine_watcher *watcher, const struct machine_notice *notice);
+};
+
+struct machine_watchers {
+	pthread_mutex_t lock; /* a leaf; held while watchers are notified */
+	struct list list;
+};
+
+void machine_watchers_init(struct machine_watchers *watchers);
+void machine_watchers_fini(struct machine_watchers *watchers);
+void machine_watch(struct machine_watchers *watchers, struct machine_watcher *watcher);
+/* Afterwards it is not called any more. */
+void machine_unwatch(struct machine_watchers *watchers, struct machine_watcher *watcher);
+void machine_notify(struct machine_watchers *watchers, const struct machine_notice *notice);
+
+#endif
