@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "devices/devices.h"
+#include "vmm/control.h"
 #include "vmm/layout_x86.h"
 #include "vmm/machine.h"
 
@@ -228,6 +229,7 @@ int vmm_powerdown(struct vmm *vm, struct vmm_error *err)
 	if (state == MACHINE_STOPPED)
 		return error_set(err, ESHUTDOWN, "VM %s has stopped", vm->name);
 	acpi_pm_raise(vm->acpi_pm, X86_GED_POWER_BUTTON);
+	machine_notify(&vm->watchers, &(struct machine_notice){.kind = MACHINE_NOTICE_POWERDOWN});
 	return 0;
 }
 
@@ -261,6 +263,8 @@ void vmm_destroy(struct vmm *vm)
 		vmm_stop(vm);
 		pthread_join(vm->control, NULL);
 	}
+	/* While everything is there that its commands may be at. */
+	control_close(vm);
 	/* The vCPUs are parked. The loop ends first: its devices may still ask to park them. */
 	if (vm->io_running)
 		loop_join(vm->io);
@@ -279,6 +283,7 @@ void vmm_destroy(struct vmm *vm)
 	pthread_cond_destroy(&vm->changed);
 	pthread_mutex_destroy(&vm->lock);
 	pthread_mutex_destroy(&vm->devices_lock);
+	machine_watchers_fini(&vm->watchers);
 	free(vm->vcpus);
 	free(vm->name);
 	free(vm);
