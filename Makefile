@@ -41,10 +41,14 @@ SOVERSION := 0
 
 LIB_DIRS ?= core mmio pci devices virtio block net console qxl agent vmm
 
-LIB_SRCS     := $(foreach d,$(LIB_DIRS),$(sort $(wildcard $(d)/*.c)))
-CLI_SRCS     := $(sort $(wildcard cli/*.c))
+# The control socket needs jansson: see PACKAGES below.
+HAVE_JANSSON := $(shell $(PKG_CONFIG) --exists jansson 2>/dev/null && echo y)
+LIB_SRCS     := $(filter-out $(if $(HAVE_JANSSON),,vmm/qmp%),\
+                  $(foreach d,$(LIB_DIRS),$(sort $(wildcard $(d)/*.c))))
+CLI_SRCS     := $(filter-out $(if $(HAVE_JANSSON),,cli/control_%),$(sort $(wildcard cli/*.c)))
 SUPPORT_SRCS := $(sort $(wildcard tests/unit/support/*.c))
-UNIT_SRCS    ?= $(sort $(wildcard tests/unit/test_*.c))
+UNIT_SRCS    ?= $(filter-out $(if $(HAVE_JANSSON),,tests/unit/test_qmp%),\
+                  $(sort $(wildcard tests/unit/test_*.c)))
 CONF_SRCS    ?= $(sort $(wildcard tests/conformance/*.c))
 FUZZ_SRCS    ?= $(sort $(wildcard tests/fuzz/fuzz_*.c))
 # Executable scripts only: what they source lies beside them.
@@ -66,13 +70,14 @@ C_FILES := $(foreach d,$(C_DIRS),$(sort $(wildcard $(d)/*.[ch])))
 
 # ---- host libraries, each optional ------------------------------------------------------------
 
-PACKAGES := $(foreach p,liburing liblzma libzstd liblz4 zlib,\
+PACKAGES := $(foreach p,liburing liblzma libzstd liblz4 zlib jansson,\
               $(if $(shell $(PKG_CONFIG) --exists $(p) 2>/dev/null && echo y),$(p)))
 config_liburing := -DCONFIG_LIBURING
 config_liblzma  := -DCONFIG_LIBLZMA
 config_libzstd  := -DCONFIG_LIBZSTD
 config_liblz4   := -DCONFIG_LIBLZ4
 config_zlib     := -DCONFIG_ZLIB
+config_jansson  := -DCONFIG_JANSSON
 
 # libslirp is loaded when a user network is asked for; only its header is needed here. Its .pc file
 # wants that of GLib, which nobody else does.

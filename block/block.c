@@ -34,6 +34,9 @@ struct block {
 	bool writeback;
 	bool submitting;
 	unsigned in_flight;
+	struct {
+		uint64_t operations, bytes;
+	} counters[BLOCK_WRITE_ZEROES + 1]; /* by enum block_op: submitted and not refused */
 	struct loop_hook hook;
 	struct list finished; /* results that wait for the hook; the result is in priv.u[0] */
 };
@@ -140,6 +143,8 @@ void block_submit(struct block *block, struct block_request *req)
 		block_finish_later(block, req, check);
 		return;
 	}
+	block->counters[req->op].operations++;
+	block->counters[req->op].bytes += req->length;
 	block->submitting = true;
 	block->layer->ops->submit(block->layer, req, block_flags(block, req));
 	block->submitting = false;
@@ -158,6 +163,29 @@ void block_set_writeback(struct block *block, bool writeback)
 bool block_writeback(const struct block *block)
 {
 	return block->writeback;
+}
+
+void block_report(const struct block *block, struct report *report)
+{
+	static const char *const ops[] = {
+		[BLOCK_READ] = "read",
+		[BLOCK_WRITE] = "write",
+		[BLOCK_FLUSH] = "flush",
+		[BLOCK_DISCARD] = "discard",
+		[BLOCK_WRITE_ZEROES] = "write-zeroes",
+	};
+
+	report_u64(report, "size", block->info.size);
+	report_u64(report, "logical-block-size", block->info.logical_block_size);
+	report_bool(report, "readonly", block->info.readonly);
+	report_string(report, "engine", block->info.engine);
+	report_u64(report, "in-flight", block->in_flight);
+	for (size_t i = 0; i < ARRAY_SIZE(ops); i++) {
+		report_begin(report, ops[i]);
+		report_u64(report, "operations", block->counters[i].operations);
+		report_u64(report, "bytes", block->counters[i].bytes);
+		report_end(report);
+	}
 }
 
 const struct option_desc block_resize_options[] = {

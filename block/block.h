@@ -19,6 +19,7 @@
 #include "core/log.h"
 #include "core/loop.h"
 #include "core/option.h"
+#include "core/report.h"
 
 #define BLOCK_SECTOR_SIZE 512u
 
@@ -187,6 +188,12 @@ struct block_resize_args {
 	uint64_t size;
 };
 extern const struct option_desc block_resize_options[];
+
+/*
+ * What there is to say about a disk: size, sectors, engine, requests and bytes so far. For the
+ * `status` action that every disk device has.
+ */
+void block_report(const struct block *block, struct report *report);
 
 /* Requests in flight. */
 unsigned block_in_flight(const struct block *block);

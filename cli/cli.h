@@ -156,6 +156,9 @@ struct run_options {
 	struct timespec timeout;  /* all zero: none */
 	const char *timeout_text; /* as the user wrote it */
 	bool uses_stdin;          /* some device reads standard input */
+	const char *control;      /* path of the control socket; NULL: none */
+	bool control_asked;       /* the user has decided about it */
+	bool detach;              /* run in a process of its own */
 };
 
 /* Returns GO_ON if the VM is to run; else the exit status (usage error reported, or help printed).
@@ -164,6 +167,27 @@ int run_options_parse(struct run_options *options, int argc, char **argv);
 
 /* Print the options of `vmm run`. */
 void run_options_help(void);
+
+/* ---- run_control.c ---- */
+
+/* The value of --control: GO_ON or STATUS_USAGE. */
+int set_control(struct run_options *out, const char *value);
+/* All options have been read: the default, and what does not go together. Likewise. */
+int complete_control(struct run_options *out);
+/* Open the control socket, if there is to be one. Returns 0 or -errno with err set. */
+int open_control(struct vmm *vm, const struct run_options *options, struct vmm_error *err);
+/* After vmm_destroy, which has removed the socket. */
+void remove_control_folder(const struct run_options *options);
+
+/* ---- detach.c ---- */
+
+/*
+ * Go on in a child, with *fd for detach_done; no thread may run yet. In the parent: returns its
+ * exit status when the child has called that or has ended.
+ */
+int detach_begin(int *fd);
+/* The guest runs: let the parent end, and let go of the terminal. */
+void detach_done(int fd);
 
 /* ---- run_devices.c ---- */
 
@@ -221,6 +245,15 @@ int command_validate(int argc, char **argv);
 void validate_options_help(void);
 int command_check_host(int argc, char **argv);
 int command_help(int argc, char **argv);
+
+/* ---- control.c: the commands that talk to running VMs ---- */
+
+/* The name of number `index`, or NULL. */
+const char *control_command(unsigned index);
+int command_control(int argc, char **argv);
+/* The lines of the overview that list them / the help of one; false: there is no such. */
+void control_overview(void);
+bool control_help(const char *command);
 int print_help(const char *topic);
 
 #endif

@@ -18,10 +18,12 @@ static void help_overview(void)
 	       "  check-host         show what this host allows, and what follows from it\n"
 	       "  help [TOPIC]       explain a command, or: exit-status\n"
 	       "  --version          print the version\n"
-	       "\n"
-	       "A first try:  vmm run --kernel bzImage --initrd initrd.img\n"
-	       "The manual:   man vmm\n",
+	       "\n",
 	       vmm_version());
+	control_overview();
+	printf("\n"
+	       "A first try:  vmm run --kernel bzImage --initrd initrd.img\n"
+	       "The manual:   man vmm\n");
 }
 
 static void help_run(void)
@@ -97,6 +99,8 @@ int print_help(const char *topic)
 
 	if (!topic)
 		topic = "help";
+	if (control_help(topic))
+		return finish_output();
 	for (size_t i = 0; i < CLI_COUNT(topics); i++) {
 		if (strcmp(topics[i].name, topic) == 0) {
 			topics[i].print();

@@ -33,10 +33,11 @@ static void open_standard_descriptors(void)
 
 static int unknown_command(const char *name)
 {
-	static const char *const names[] = {"run",    "validate",  "check-host", "help",
-					    "--help", "--version", NULL};
+	const char *names[32] = {"run", "validate", "check-host", "help", "--help", "--version"};
 	char hint[64];
 
+	for (unsigned i = 0; i < CLI_COUNT(names) - 7 && control_command(i); i++)
+		names[6 + i] = control_command(i);
 	did_you_mean(hint, sizeof(hint), name, "", names);
 	return usage_error("unknown %s '%s'%s ('vmm help' lists the commands)",
 			   name[0] == '-' ? "option" : "command", name, hint);
@@ -52,6 +53,10 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < CLI_COUNT(commands); i++) {
 		if (strcmp(name, commands[i].name) == 0)
 			return commands[i].run(argc - 1, argv + 1);
+	}
+	for (unsigned i = 0; control_command(i); i++) {
+		if (strcmp(name, control_command(i)) == 0)
+			return command_control(argc - 1, argv + 1);
 	}
 	if (strcmp(name, "--version") == 0 || strcmp(name, "-V") == 0) {
 		printf("vmm %s\n", vmm_version());

@@ -23,6 +23,7 @@ struct run {
 	const struct run_options *options;
 	struct vmm *vm;
 	int signal_fd;
+	int detach_fd; /* for detach_done; -1: none */
 	int timer_fd;
 	bool button_pressed;
 	int forced; /* exit status that we have decided on, or 0 */
@@ -272,6 +273,9 @@ static int start(struct run *run, struct vmm_error *err)
 	raise_descriptors();
 	r = vmm_create(&run->vm, &options->config, err);
 
+	if (!r)
+		r = open_control(run->vm, options, err);
+
 	if (!r && open_signals(run) != 0)
 		r = fail_errno(err, "cannot receive signals");
 	if (!r)
@@ -280,6 +284,8 @@ static int start(struct run *run, struct vmm_error *err)
 		r = vmm_start(run->vm, err);
 	if (!r)
 		terminal_note_raw();
+	if (!r && run->detach_fd >= 0)
+		detach_done(run->detach_fd);
 	return r;
 }
 
@@ -294,6 +300,7 @@ static int start_and_wait(struct run *run)
 		let_signals_end_us(run);
 	}
 	vmm_destroy(run->vm);
+	remove_control_folder(run->options);
 	terminal_restore();
 	return exit_status(run, &result);
 }
@@ -301,9 +308,11 @@ static int start_and_wait(struct run *run)
 int command_run(int argc, char **argv)
 {
 	struct run_options options;
-	struct run run = {.options = &options, .signal_fd = -1, .timer_fd = -1};
+	struct run run = {.options = &options, .signal_fd = -1, .timer_fd = -1, .detach_fd = -1};
 	int status = run_options_parse(&options, argc, argv);
 
+	if (status == GO_ON && options.detach)
+		status = detach_begin(&run.detach_fd);
 	if (status != GO_ON)
 		return status;
 	terminal_guard(options.uses_stdin);

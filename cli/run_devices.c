@@ -348,7 +348,7 @@ static int append_serial(struct wishes *wishes)
 	for (size_t i = 0; i < out->device_count; i++)
 		taken |= uses_stdin(&out->devices[i]);
 	if (!wishes->serial)
-		wishes->serial = taken ? "chardev=none" : "chardev=stdio";
+		wishes->serial = taken || out->detach ? "chardev=none" : "chardev=stdio";
 	return append(out, "--serial", "isa-serial", wishes->serial);
 }
 

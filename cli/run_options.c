@@ -23,6 +23,8 @@ enum run_option {
 	OPT_ON_REBOOT,
 	OPT_TIMEOUT,
 	OPT_NAME,
+	OPT_CONTROL,
+	OPT_DETACH,
 	OPT_LOG,
 	OPT_VERBOSE,
 	OPT_QUIET,
@@ -73,7 +75,15 @@ static const struct cli_option table[] = {
 	 OPT_ON_REBOOT},
 	{"timeout", 0, "SECONDS", "End with status 124 if the guest still runs after that time.",
 	 OPT_TIMEOUT},
-	{"name", 'n', "NAME", "Name of the VM, for messages and threads. Default: vm.", OPT_NAME},
+	{"name", 'n', "NAME",
+	 "Name of the VM, for messages and to control it by: 'vmm status NAME'. Two VMs that run\n"
+	 "cannot have the same. Default: vm, which cannot be controlled.", OPT_NAME},
+	{"control", 0, "unix:PATH|none",
+	 "A socket through which the VM is controlled (QMP). Default, with --name:\n"
+	 "$XDG_RUNTIME_DIR/vmm/NAME/control.sock.", OPT_CONTROL},
+	{"detach", 0, NULL,
+	 "Return when the guest runs; it goes on without the terminal. Needs --name or --control.",
+	 OPT_DETACH},
 	{"log", 0, "error|warn|info|debug", "What is reported on standard error. Default: warn.",
 	 OPT_LOG},
 	{"verbose", 'v', NULL, "More of that: info; twice: debug.", OPT_VERBOSE},
@@ -136,6 +146,11 @@ static int set_option(struct parse *parse, int id, const char *value)
 	case OPT_NAME:
 		config->name = value;
 		return GO_ON;
+	case OPT_CONTROL:
+		return set_control(out, value);
+	case OPT_DETACH:
+		out->detach = true;
+		return GO_ON;
 	case OPT_LOG:
 		return set_log(config, value);
 	case OPT_VERBOSE:
@@ -161,6 +176,8 @@ static int complete(struct parse *parse)
 		return usage_error("which kernel? Give one with --kernel PATH ('vmm run --help' "
 				   "lists the options)");
 	status = complete_devices(&parse->wishes);
+	if (status == GO_ON)
+		status = complete_control(out);
 	out->config.cmdline = parse->append ? parse->append : default_cmdline(&parse->wishes);
 	if (out->initrd_count)
 		out->config.initrds = out->initrds;

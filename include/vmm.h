@@ -155,15 +155,27 @@ VMM_API int vmm_device_action(struct vmm *vm, const char *id, const char *action
 			      const char *options, char **json, struct vmm_error *err);
 
 /*
- * List the VM's devices in the order they were added: {"devices":[{"id":…,"class":…,"parent":…,
- * "pci":…},…]}; parent: the id of the device that it sits on, pci: its address, each where there is
- * one. Also after the VM has stopped.
+ * List the VM's devices in the order they were added: {"devices":[{"id":…,"class":…,"options":…,
+ * "parent":…,"pci":…},…]}; options: what it was added with, parent: the id of the device that it
+ * sits on, pci: its address, each where there is one. Also after the VM has stopped.
  *
  * Ownership: *json is the caller's, for free().
  * Errors: -ENOMEM.
  * Thread: any.
  */
 VMM_API int vmm_device_list(struct vmm *vm, char **json, struct vmm_error *err);
+
+/*
+ * Let programs control the VM through a unix socket at `path`, mode 0600, in QMP (vmm(1), "Control").
+ * Once, until vmm_destroy, which removes the socket and waits for the command that is being carried
+ * out. A socket that a dead process has left there is replaced.
+ *
+ * Ownership: path is copied.
+ * Errors: -EADDRINUSE (somebody listens there), -EEXIST (it is no socket), -EBUSY (the VM has a
+ * control socket), -ENOTSUP (the library was built without jansson).
+ * Thread: any.
+ */
+VMM_API int vmm_control_listen(struct vmm *vm, const char *path, struct vmm_error *err);
 
 /*
  * Let the guest run. Returns when its threads are started.

@@ -2,6 +2,7 @@
 #include "virtio/scsi_cd.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "virtio/virtio_classes.h"
@@ -181,11 +182,19 @@ static int change(struct device *dev, const void *args, struct report *report,
 	struct scsi_cd *cd = scsi_cd(scsi_lun(dev));
 	struct block *block;
 	int rc = may_open(cd, a->force, err);
+	char *path;
 
 	if (!rc)
 		rc = open_medium(cd, a->path, &block, err);
 	if (rc)
 		return rc;
+	path = strdup(a->path);
+	if (!path) {
+		block_close(block);
+		return error_set(err, ENOMEM, "out of memory");
+	}
+	free(cd->path);
+	cd->path = path;
 	replace_medium(cd, block);
 	report_u64(report, "size", block_info(block)->size);
 	return 0;
@@ -210,6 +219,21 @@ static int close_tray(struct device *dev, const void *args UNUSED, struct report
 	return 0;
 }
 
+static int status(struct device *dev, const void *args UNUSED, struct report *report,
+		  struct vmm_error *err UNUSED)
+{
+	struct scsi_cd *cd = scsi_cd(scsi_lun(dev));
+
+	device_lock(cd->lun.bus->dev);
+	report_bool(report, "tray-open", cd->tray_open);
+	report_bool(report, "locked", cd->locked);
+	report_string(report, "medium", cd->block ? cd->path : NULL);
+	device_unlock(cd->lun.bus->dev);
+	if (cd->block)
+		block_report(cd->block, report);
+	return 0;
+}
+
 static const struct device_action actions[] = {
 	{.name = "eject",
 	 .help = "take the medium out; the tray stays open",
@@ -229,6 +253,7 @@ static const struct device_action actions[] = {
 	 .run = open_tray},
 	{.name = "close", .help = "close the tray", .run = close_tray},
 	SCSI_LUN_THROTTLE_ACTION,
+	{.name = "status", .help = "tray, medium, requests so far", .run = status},
 	{.name = NULL},
 };
 

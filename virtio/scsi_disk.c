@@ -254,6 +254,13 @@ static int resize(struct device *dev, const void *args, struct report *report,
 	return 0;
 }
 
+static int status(struct device *dev, const void *args UNUSED, struct report *report,
+		  struct vmm_error *err UNUSED)
+{
+	block_report(scsi_disk(scsi_lun(dev))->block, report);
+	return 0;
+}
+
 static const struct device_action actions[] = {
 	{.name = "resize",
 	 .help = "make the disk larger, and tell the guest",
@@ -262,6 +269,7 @@ static const struct device_action actions[] = {
 	 .args_size = sizeof(struct block_resize_args),
 	 .run = resize},
 	SCSI_LUN_THROTTLE_ACTION,
+	{.name = "status", .help = "size, engine, requests so far", .run = status},
 	{.name = NULL},
 };
 

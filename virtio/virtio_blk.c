@@ -249,6 +249,13 @@ static int resize(struct device *dev, const void *args, struct report *report,
 	return 0;
 }
 
+static int status(struct device *dev, const void *args UNUSED, struct report *report,
+		  struct vmm_error *err UNUSED)
+{
+	block_report(virtio_blk(virtio_device(dev))->block, report);
+	return 0;
+}
+
 static int run_throttle(struct device *dev, const void *args, struct report *report UNUSED,
 			struct vmm_error *err)
 {
@@ -263,6 +270,7 @@ static const struct device_action actions[] = {
 	 .args_size = sizeof(struct block_resize_args),
 	 .run = resize},
 	VIRTIO_THROTTLE_ACTION(run_throttle),
+	{.name = "status", .help = "size, engine, requests so far", .run = status},
 	{.name = NULL},
 };
 

@@ -410,6 +410,25 @@ static int resize(struct device *dev, const void *arg, struct report *report UNU
 	return 0;
 }
 
+static int status(struct device *dev, const void *arg UNUSED, struct report *report,
+		  struct vmm_error *err UNUSED)
+{
+	struct virtio_serial_port *port = virtio_serial_port(dev);
+
+	report_string(report, "chardev", chardev_describe(port->chardev));
+	device_lock(&port->serial->vd.dev);
+	report_bool(report, "guest-open", port->guest_open);
+	report_bool(report, "host-open", port->host_open);
+	device_unlock(&port->serial->vd.dev);
+	return 0;
+}
+
+#define STATUS_ACTION                                                                   \
+	{                                                                               \
+		.name = "status", .help = "who has it open, and where it is connected", \
+		.run = status                                                           \
+	}
+
 #define RING_ACTIONS                                                             \
 	{.name = "read",                                                         \
 	 .help = "take what the guest has written (chardev=ring)",               \
@@ -423,10 +442,11 @@ static int resize(struct device *dev, const void *arg, struct report *report UNU
 		.args_size = sizeof(struct write_args), .run = write_ring        \
 	}
 
-static const struct device_action port_actions[] = {RING_ACTIONS, {.name = NULL}};
+static const struct device_action port_actions[] = {RING_ACTIONS, STATUS_ACTION, {.name = NULL}};
 
 static const struct device_action console_actions[] = {
 	RING_ACTIONS,
+	STATUS_ACTION,
 	{.name = "resize",
 	 .help = "the terminal has another size",
 	 .options = resize_options,

@@ -10,6 +10,7 @@
 #include "devices/devices.h"
 #include "virtio/virtio_balloon.h"
 #include "virtio/virtio_classes.h"
+#include "vmm/control.h"
 #include "vmm/layout_x86.h"
 #include "vmm/machine.h"
 
@@ -324,6 +325,8 @@ void vmm_destroy(struct vmm *vm)
 		vmm_stop(vm);
 		pthread_join(vm->control, NULL);
 	}
+	/* While everything is there that its commands may be at. */
+	control_close(vm);
 	/* The vCPUs are parked. The loop ends first: its devices may still ask to park them. */
 	if (vm->io_running)
 		loop_join(vm->io);

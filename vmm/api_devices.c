@@ -70,6 +70,8 @@ static void list_device(const struct machine_device *md, struct report *report)
 	report_begin(report, NULL);
 	report_string(report, "id", dev->id);
 	report_string(report, "class", dev->cls->name);
+	if (md->options && *md->options)
+		report_string(report, "options", md->options);
 	if (dev->parent)
 		report_string(report, "parent", dev->parent->id);
 	if (md->pci) {

@@ -58,6 +58,8 @@ struct machine_device {
 	unsigned mmio_slot;
 };
 
+struct control;
+
 struct vmm {
 	/* Set at creation, then constant. */
 	char *name;
@@ -81,8 +83,9 @@ struct vmm {
 	struct device *acpi_pm;
 	struct device *ioapic; /* NULL: the kernel has it */
 	struct machine_watchers watchers;
-	struct provided_set provided; /* what the program brings */
-	struct event_queue events;    /* for the API: one of the watchers */
+	struct provided_set provided;             /* what the program brings */
+	struct event_queue events;                /* for the API: one of the watchers */
+	_Atomic(struct control *) control_socket; /* NULL: none; see vmm/control.h */
 
 	pthread_mutex_t devices_lock; /* outermost; guards what follows */
 	struct list devices; /* struct machine_device: as they were added, so parents come first */
@@ -133,6 +136,7 @@ int machine_start(struct vmm *vm, struct vmm_error *err) MUST_CHECK;
  * machine_devices.c. Those of the first group: devices_lock held, or nobody else knows the VM yet
  * or any more.
  */
+/* Nobody watches yet, no device is there. */
 void machine_init_devices(struct vmm *vm);
 /* options: with or without id=…; out may be NULL. */
 int machine_add_device(struct vmm *vm, const struct device_class *cls, const char *options,

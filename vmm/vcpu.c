@@ -34,6 +34,7 @@ struct vcpu {
 	struct kvm_power_on *power_on;
 	pthread_t thread;
 	bool thread_started;
+	_Atomic pid_t thread_id;
 
 	_Atomic bool park; /* read without the lock on the way into the guest */
 	pthread_mutex_t lock;
@@ -348,6 +349,7 @@ static void *vcpu_main(void *arg)
 {
 	struct vcpu *vcpu = arg;
 
+	vcpu->thread_id = gettid();
 	pthread_mutex_lock(&vcpu->lock);
 	while (!vcpu->quit) {
 		if (atomic_load(&vcpu->park)) {
@@ -371,6 +373,11 @@ void vcpu_park(struct vcpu *vcpu)
 	if (!atomic_exchange(&vcpu->park, true) && vcpu->thread_started && !vcpu->parked)
 		pthread_kill(vcpu->thread, KICK_SIGNAL);
 	pthread_mutex_unlock(&vcpu->lock);
+}
+
+pid_t vcpu_thread_id(const struct vcpu *vcpu)
+{
+	return vcpu->thread_id;
 }
 
 void vcpu_wait_parked(struct vcpu *vcpu)

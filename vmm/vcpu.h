@@ -36,6 +36,9 @@ int vcpu_create(struct vcpu **vcpu, struct kvm_vm *vm, unsigned index, struct vc
 /* Ends the thread. NULL is allowed. */
 void vcpu_destroy(struct vcpu *vcpu);
 
+/* The kernel's number of its thread; 0: it has yet to begin. Any thread. */
+pid_t vcpu_thread_id(const struct vcpu *vcpu);
+
 /* Registers back to power-on / at the kernel's entry. Parked. */
 int vcpu_reset(struct vcpu *vcpu) MUST_CHECK;
 int vcpu_boot(struct vcpu *vcpu, const struct boot_entry *entry) MUST_CHECK;

@@ -209,8 +209,8 @@ Test(api, a_disk_that_is_removed_before_the_start_gives_back_its_slot)
 	}
 	cr_assert_eq(vmm_add_device(g.vm, "virtio-blk", options, &g.err), 0, "%s", g.err.message);
 	cr_assert_eq(vmm_device_list(g.vm, &json, &g.err), 0, "%s", g.err.message);
-	cr_assert_not_null(strstr(json, "\"class\":\"virtio-blk\",\"pci\":\"00:01.0\"}"), "%s",
-			   json);
+	cr_assert_not_null(strstr(json, "\"class\":\"virtio-blk\","), "%s", json);
+	cr_assert_not_null(strstr(json, "\"pci\":\"00:01.0\"}"), "%s", json);
 	free(json);
 	guest_end(&g);
 }

@@ -176,7 +176,7 @@ Test(machine_devices, without_an_id_a_device_gets_its_class_and_a_number)
 	plug(&leaf_class, "on=hub2,id=x");
 	list_is("{\"devices\":[{\"id\":\"hub0\",\"class\":\"hub\"},"
 		"{\"id\":\"hub1\",\"class\":\"hub\"},{\"id\":\"hub2\",\"class\":\"hub\"},"
-		"{\"id\":\"x\",\"class\":\"leaf\",\"parent\":\"hub2\"}]}");
+		"{\"id\":\"x\",\"class\":\"leaf\",\"options\":\"on=hub2\",\"parent\":\"hub2\"}]}");
 }
 
 Test(machine_devices, a_device_that_failed_takes_no_number)

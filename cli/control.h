@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The commands that talk to running VMs: what their files share. Those named control_*.c need
+ * jansson.
+ */
+#ifndef CLI_CONTROL_H
+#define CLI_CONTROL_H
+
+#include "cli.h"
+
+/* ---- run_control.c: names and sockets ---- */
+
+/* The folder with one folder for each VM; NULL: $XDG_RUNTIME_DIR is not set. Allocated. */
+char *control_folder(void);
+/* The socket of a VM: of that name, or, where it has a '/', at that path. NULL as above. */
+char *control_path(const char *name);
+
+#ifdef CONFIG_JANSSON
+#include <jansson.h>
+
+/* ---- control_client.c ---- */
+
+/* A connection to a VM, negotiated. */
+struct client {
+	const char *name; /* for messages */
+	int fd;
+	char *text; /* read and not parsed yet */
+	size_t len, room;
+	bool quiet;      /* report nothing */
+	int patience_ms; /* how long an answer may take; -1: any time */
+};
+
+enum connect_result { CONNECTED, CONNECT_NOBODY, CONNECT_FAILED };
+
+/*
+ * Connect to the VM `name`. Unless quiet, failures are reported. CONNECT_NOBODY: there is no such
+ * VM, or it is dead.
+ */
+enum connect_result client_open(struct client *client, const char *name, bool quiet);
+void client_close(struct client *client);
+
+/* The next message; NULL: the VM has gone (*gone), or it is silent. */
+json_t *client_next(struct client *client, bool *gone);
+
+/*
+ * Run a command: what it returns, or NULL (reported). args: given away, may be NULL. A VM that
+ * goes while it does counts as an answer to `quit` only.
+ */
+json_t *client_call(struct client *client, const char *command, json_t *args);
+
+/* ---- verbs ---- */
+
+struct control_args {
+	const char *verb;
+	const char *words[8]; /* what stands there beside options */
+	unsigned count;
+	bool json, follow;
+	const char *timeout; /* as written, or NULL */
+};
+
+/* Each returns the exit status. */
+int verb_ls(const struct control_args *args);
+int verb_status(const struct control_args *args);
+int verb_simple(const struct control_args *args); /* pause, resume, reset, powerdown, kill */
+int verb_stop(const struct control_args *args);
+int verb_balloon(const struct control_args *args);
+int verb_device(const struct control_args *args);
+int verb_disk(const struct control_args *args);
+int verb_net(const struct control_args *args);
+int verb_events(const struct control_args *args);
+int verb_qmp(const struct control_args *args);
+
+/* Connect, run one command, report what goes wrong. NULL: *status is the exit status. */
+json_t *call_once(const char *name, const char *command, json_t *args, int *status);
+/* Print as JSON; consumes value. Returns the exit status. */
+int print_json(json_t *value);
+#endif
+
+#endif

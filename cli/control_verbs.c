@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The commands about a VM and its devices.
+ */
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "control.h"
+
+#define STOP_SECONDS 60
+
+int print_json(json_t *value)
+{
+	int status = json_dumpf(value, stdout, JSON_INDENT(2)) ? STATUS_ERROR : STATUS_OK;
+
+	json_decref(value);
+	printf("\n");
+	return status ? status : finish_output();
+}
+
+json_t *call_once(const char *name, const char *command, json_t *args, int *status)
+{
+	struct client client;
+	json_t *result = NULL;
+
+	*status = STATUS_ERROR;
+	if (client_open(&client, name, false) != CONNECTED) {
+		json_decref(args);
+		return NULL;
+	}
+	result = client_call(&client, command, args);
+	client_close(&client);
+	if (result)
+		*status = STATUS_OK;
+	return result;
+}
+
+/* A command that returns nothing of interest. */
+static int run_once(const char *name, const char *command, json_t *args)
+{
+	int status;
+
+	json_decref(call_once(name, command, args, &status));
+	return status;
+}
+
+static const char *text_of(const json_t *object, const char *name)
+{
+	const char *text = json_string_value(json_object_get(object, name));
+
+	return text ? text : "";
+}
+
+static long long number_of(const json_t *object, const char *name)
+{
+	return (long long)json_integer_value(json_object_get(object, name));
+}
+
+/* ---- the VM ---- */
+
+int verb_status(const struct control_args *args)
+{
+	int status;
+	json_t *s = call_once(args->words[0], "vmm-status", NULL, &status);
+	long long up;
+
+	if (!s || args->json)
+		return s ? print_json(s) : status;
+	up = number_of(s, "uptime");
+	printf("name    %s\n", text_of(s, "name"));
+	printf("status  %s\n", text_of(s, "status"));
+	printf("memory  %lld MiB\n", number_of(s, "memory") >> 20);
+	printf("cpus    %lld\n", number_of(s, "cpus"));
+	printf("uptime  %lld:%02lld:%02lld\n", up / 3600, up / 60 % 60, up % 60);
+	printf("pid     %lld\n", number_of(s, "pid"));
+	printf("version %s\n", text_of(s, "version"));
+	json_decref(s);
+	return finish_output();
+}
+
+int verb_simple(const struct control_args *args)
+{
+	static const struct {
+		const char *verb, *command;
+	} map[] = {{"kill", "quit"},
+		   {"pause", "stop"},
+		   {"resume", "cont"},
+		   {"reset", "system_reset"},
+		   {"powerdown", "system_powerdown"}};
+
+	for (size_t i = 0; i < CLI_COUNT(map); i++)
+		if (strcmp(map[i].verb, args->verb) == 0)
+			return run_once(args->words[0], map[i].command, NULL);
+	return STATUS_USAGE;
+}
+
+static long long now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
+}
+
+/* Until the VM has closed the connection. */
+static int wait_for_end(struct client *client, long long deadline)
+{
+	bool gone = false;
+
+	while (!gone) {
+		long long left = deadline - now_ms();
+
+		client->patience_ms = left > 0 ? (int)left : 0;
+		json_t *event = client_next(client, &gone);
+
+		if (!event && !gone)
+			return STATUS_TIMEOUT;
+		json_decref(event);
+	}
+	return STATUS_OK;
+}
+
+int verb_stop(const struct control_args *args)
+{
+	struct timespec timeout = {.tv_sec = STOP_SECONDS};
+	struct client client;
+	json_t *answer;
+	int status = args->timeout ? set_timeout(&timeout, args->timeout) : GO_ON;
+	long long deadline;
+
+	if (status != GO_ON)
+		return status;
+	if (timeout.tv_sec > 1000000)
+		timeout.tv_sec = 1000000;
+	if (client_open(&client, args->words[0], false) != CONNECTED)
+		return STATUS_ERROR;
+	deadline = now_ms() + timeout.tv_sec * 1000LL + timeout.tv_nsec / 1000000;
+	answer = client_call(&client, "system_powerdown", NULL);
+	status = answer ? wait_for_end(&client, deadline) : STATUS_ERROR;
+	json_decref(answer);
+	if (status == STATUS_TIMEOUT)
+		message("%s: the guest has not powered off in time ('vmm kill %s' ends it)",
+			args->words[0], args->words[0]);
+	client_close(&client);
+	return status;
+}
+
+int verb_balloon(const struct control_args *args)
+{
+	uint64_t size;
+	json_t *answer;
+	int status;
+
+	if (args->count == 2) {
+		if (vmm_parse_size(args->words[1], &size) || size > INT64_MAX)
+			return usage_error("balloon: '%s' is not a size", args->words[1]);
+		return run_once(args->words[0], "balloon",
+				json_pack("{s:I}", "value", (json_int_t)size));
+	}
+	answer = call_once(args->words[0], "query-balloon", NULL, &status);
+	if (!answer || args->json)
+		return answer ? print_json(answer) : status;
+	printf("%lld MiB\n", number_of(answer, "actual") >> 20);
+	json_decref(answer);
+	return finish_output();
+}
+
+/* ---- devices ---- */
+
+static int list_devices(const struct control_args *args)
+{
+	int status;
+	json_t *devices = call_once(args->words[1], "vmm-devices", NULL, &status), *d;
+	size_t i;
+
+	if (!devices || args->json)
+		return devices ? print_json(devices) : status;
+	printf("%-20s %-16s %-8s %-16s %s\n", "ID", "CLASS", "PCI", "ON", "OPTIONS");
+	json_array_foreach(devices, i, d)
+		printf("%-20s %-16s %-8s %-16s %s\n", text_of(d, "id"), text_of(d, "class"),
+		       text_of(d, "pci"), text_of(d, "parent"), text_of(d, "options"));
+	json_decref(devices);
+	return finish_output();
+}
+
+/* "CLASS,key=value,…" as device_add wants it: all values are texts. */
+static json_t *device_arguments(const char *text)
+{
+	size_t len = strcspn(text, ",");
+	json_t *args = json_pack("{s:s%}", "driver", text, len);
+	const char *rest = text[len] ? text + len + 1 : "";
+
+	while (args && *rest) {
+		const char *equals = strchr(rest, '='), *end;
+		char *key = duplicate(rest);
+
+		/* To the next comma that is not doubled. */
+		for (end = rest; *end && !(end[0] == ',' && end[1] != ','); end++)
+			end += end[0] == ',';
+		if (!equals || equals > end) {
+			usage_error("device add: '%s' is not key=value", rest);
+			json_decref(args);
+			return NULL;
+		}
+		key[equals - rest] = '\0';
+		json_object_set_new(args, key, json_string(option_value(rest, key)));
+		rest = *end ? end + 1 : end;
+	}
+	return args;
+}
+
+static int act(const struct control_args *args)
+{
+	int status;
+	json_t *answer;
+
+	if (args->count < 4)
+		return usage_error("device do: which action? (usage: vmm device do NAME ID ACTION "
+				   "[KEY=VALUE,...])");
+	answer = call_once(args->words[1], "vmm-action",
+			   json_pack("{s:s,s:s,s:s*}", "id", args->words[2], "action",
+				     args->words[3], "options",
+				     args->count > 4 ? args->words[4] : NULL),
+			   &status);
+	if (answer && (args->json || json_object_size(answer) > 0))
+		return print_json(answer);
+	json_decref(answer);
+	return status;
+}
+
+int verb_device(const struct control_args *args)
+{
+	const char *what = args->words[0];
+	json_t *device;
+
+	if (strcmp(what, "ls") == 0 && args->count == 2)
+		return list_devices(args);
+	if (strcmp(what, "do") == 0)
+		return act(args);
+	if (strcmp(what, "add") == 0 && args->count == 3) {
+		device = device_arguments(args->words[2]);
+		return device ? run_once(args->words[1], "device_add", device) : STATUS_USAGE;
+	}
+	if (strcmp(what, "del") == 0 && args->count == 3)
+		return run_once(args->words[1], "device_del",
+				json_pack("{s:s}", "id", args->words[2]));
+	return usage_error(
+		"usage: vmm device ls NAME | add NAME CLASS[,KEY=VALUE]... | del NAME ID | "
+		"do NAME ID ACTION [KEY=VALUE,...]");
+}
+
+int verb_disk(const struct control_args *args)
+{
+	uint64_t size;
+
+	if (strcmp(args->words[0], "resize") != 0)
+		return usage_error("usage: vmm disk resize NAME ID SIZE");
+	if (vmm_parse_size(args->words[3], &size) || size > INT64_MAX)
+		return usage_error("disk resize: '%s' is not a size", args->words[3]);
+	return run_once(args->words[1], "block_resize",
+			json_pack("{s:s,s:I}", "device", args->words[2], "size", (json_int_t)size));
+}
+
+int verb_net(const struct control_args *args)
+{
+	bool up = strcmp(args->words[3], "up") == 0;
+
+	if (strcmp(args->words[0], "link") != 0 || (!up && strcmp(args->words[3], "down") != 0))
+		return usage_error("usage: vmm net link NAME ID up|down");
+	return run_once(args->words[1], "set_link",
+			json_pack("{s:s,s:b}", "name", args->words[2], "up", up));
+}

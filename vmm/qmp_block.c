@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Commands of the control socket about disks. A disk has one name here, its device's id, which
+ * stands for QEMU's `device`, `id`, `qdev` and `node-name` alike.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/qmp_machine.h"
+
+/* The disk that a command is for, by whichever name; may be NULL. */
+static const char *disk_id(const struct qmp_call *call)
+{
+	static const char *const names[] = {"id", "device", "node-name"};
+	const char *id = NULL;
+
+	for (size_t i = 0; i < ARRAY_SIZE(names) && !id; i++)
+		id = call_string(call, names[i]);
+	return id;
+}
+
+static bool is_cd(const json_t *device)
+{
+	return !strcmp(device_string(device, "class"), "scsi-cd");
+}
+
+static bool is_disk(const json_t *device)
+{
+	const char *cls = device_string(device, "class");
+
+	return !strcmp(cls, "virtio-blk") || !strcmp(cls, "scsi-disk") || is_cd(device);
+}
+
+/* ---- what there is ---- */
+
+static json_t *describe_medium(const json_t *device, const json_t *status)
+{
+	const char *id = device_string(device, "id");
+	json_t *size = json_object_get(status, "size");
+	char *path = is_cd(device) ? NULL : device_option(device, "path");
+	json_t *name = is_cd(device) ? json_incref(json_object_get(status, "medium"))
+				     : qmp_string(path ? path : "");
+	json_t *medium;
+
+	medium = json_pack("{s:O,s:s,s:O,s:s,s:i,s:b,s:s,s:{s:O,s:s,s:O}}", "file", name,
+			   "node-name", id, "ro", json_object_get(status, "readonly"), "drv", "raw",
+			   "backing_file_depth", 0, "encrypted", 0, "detect_zeroes", "off", "image",
+			   "filename", name, "format", "raw", "virtual-size", size);
+	json_decref(name);
+	free(path);
+	return medium;
+}
+
+static json_t *describe_disk(const json_t *device, const json_t *status)
+{
+	const char *id = device_string(device, "id");
+	json_t *disk = json_pack("{s:s,s:s,s:s,s:b,s:b}", "device", id, "qdev", id, "type",
+				 "unknown", "removable", is_cd(device), "locked",
+				 json_is_true(json_object_get(status, "locked")));
+
+	if (is_cd(device))
+		json_object_set(disk, "tray_open", json_object_get(status, "tray-open"));
+	if (json_object_get(status, "size"))
+		json_object_set_new(disk, "inserted", describe_medium(device, status));
+	return disk;
+}
+
+static json_t *counter(const json_t *status, const char *op, const char *what)
+{
+	json_t *value = json_object_get(json_object_get(status, op), what);
+
+	return value ? json_incref(value) : json_integer(0);
+}
+
+static json_t *describe_stats(const json_t *device, const json_t *status)
+{
+	const char *id = device_string(device, "id");
+
+	return json_pack("{s:s,s:s,s:s,s:{s:o,s:o,s:o,s:o,s:o,s:o,s:o}}", "device", id, "qdev", id,
+			 "node-name", id, "stats", "rd_bytes", counter(status, "read", "bytes"),
+			 "rd_operations", counter(status, "read", "operations"), "wr_bytes",
+			 counter(status, "write", "bytes"), "wr_operations",
+			 counter(status, "write", "operations"), "flush_operations",
+			 counter(status, "flush", "operations"), "unmap_bytes",
+			 counter(status, "discard", "bytes"), "unmap_operations",
+			 counter(status, "discard", "operations"));
+}
+
+static int for_each_disk(struct qmp_call *call,
+			 json_t *(*describe)(const json_t *device, const json_t *status))
+{
+	json_t *devices = call_devices(call), *device, *status;
+	int rc = devices ? 0 : -ENOMEM;
+	size_t i;
+
+	call->result = json_array();
+	json_array_foreach(devices, i, device)
+	{
+		if (!is_disk(device))
+			continue;
+		rc = call_action(call, device_string(device, "id"), "status", NULL, &status);
+		/* A disk that has gone meanwhile is not there. */
+		if (rc && call->failure) {
+			call->failure = NULL;
+			rc = 0;
+			continue;
+		}
+		if (rc)
+			break;
+		json_array_append_new(call->result, describe(device, status));
+		json_decref(status);
+	}
+	json_decref(devices);
+	return rc;
+}
+
+int run_query_block(struct qmp_call *call)
+{
+	return for_each_disk(call, describe_disk);
+}
+
+int run_query_blockstats(struct qmp_call *call)
+{
+	return for_each_disk(call, describe_stats);
+}
+
+/* ---- what can be done ---- */
+
+int run_block_resize(struct qmp_call *call)
+{
+	char options[32];
+
+	if (call_int(call, "size") < 1)
+		return error_set(&call->err, EINVAL, "Parameter 'size' expects a size above 0");
+	snprintf(options, sizeof(options), "size=%lld", (long long)call_int(call, "size"));
+	return call_action(call, disk_id(call), "resize", options, NULL);
+}
+
+int run_throttle(struct qmp_call *call)
+{
+	static const char *const none[] = {"bps_rd", "bps_wr", "iops_rd", "iops_wr"};
+	static const char *const taken[] = {"bps", "iops", "bps_max", "iops_max"};
+	char options[128];
+
+	for (size_t i = 0; i < ARRAY_SIZE(none); i++)
+		if (call_int(call, none[i]) != 0)
+			return error_set(&call->err, ENOTSUP,
+					 "'%s': only totals can be limited, by bps and iops",
+					 none[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(taken); i++)
+		if (call_int(call, taken[i]) < 0)
+			return error_set(&call->err, EINVAL, "'%s' must not be negative", taken[i]);
+	snprintf(options, sizeof(options), "bps=%lld,iops=%lld,bps-burst=%lld,iops-burst=%lld",
+		 (long long)call_int(call, "bps"), (long long)call_int(call, "iops"),
+		 (long long)call_int(call, "bps_max"), (long long)call_int(call, "iops_max"));
+	return call_action(call, disk_id(call), "throttle", options, NULL);
+}
+
+static const char *force_option(const struct qmp_call *call)
+{
+	return call_bool(call, "force", false) ? "force=on" : "force=off";
+}
+
+int run_eject(struct qmp_call *call)
+{
+	return call_action(call, disk_id(call), "eject", force_option(call), NULL);
+}
+
+int run_open_tray(struct qmp_call *call)
+{
+	return call_action(call, disk_id(call), "open", force_option(call), NULL);
+}
+
+int run_close_tray(struct qmp_call *call)
+{
+	return call_action(call, disk_id(call), "close", NULL, NULL);
+}
+
+int run_change_medium(struct qmp_call *call)
+{
+	const char *format = call_string(call, "format");
+	const char *mode = call_string(call, "read-only-mode");
+	json_t *args;
+	char *options;
+	int rc;
+
+	if (format && strcmp(format, "raw") != 0)
+		return error_set(&call->err, EINVAL, "the format \"%.32s\": there is only raw",
+				 format);
+	if (mode && !strcmp(mode, "read-write"))
+		return error_set(&call->err, EINVAL, "a CD-ROM is read-only");
+	args = json_pack("{s:s,s:b}", "path", call_string(call, "filename"), "force",
+			 call_bool(call, "force", false));
+	options = options_of(args, NULL);
+	json_decref(args);
+	if (!options)
+		return error_set(&call->err, ENOMEM, "out of memory");
+	rc = call_action(call, disk_id(call), "change", options, NULL);
+	free(options);
+	return rc;
+}

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Commands of the control socket about devices other than disks.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "virtio/virtio.h"
+#include "vmm/qmp_machine.h"
+
+/* ---- coming and going ---- */
+
+int run_device_add(struct qmp_call *call)
+{
+	static const char *const without[] = {"driver", NULL};
+	const char *driver = call_string(call, "driver");
+	char *options = options_of(call->args, without);
+	int rc;
+
+	if (!options)
+		return error_set(&call->err, ENOMEM, "out of memory");
+	rc = vmm_add_device(call_vm(call), driver, options, &call->err);
+	free(options);
+	return rc;
+}
+
+int run_device_del(struct qmp_call *call)
+{
+	const char *id = call_string(call, "id");
+
+	/* Others write a path where they have one: "/machine/peripheral/ID". */
+	if (strrchr(id, '/'))
+		id = strrchr(id, '/') + 1;
+	if (!call_class(call, id))
+		return -ENOENT;
+	return vmm_remove_device(call_vm(call), id, &call->err);
+}
+
+/* ---- any device ---- */
+
+int run_vmm_devices(struct qmp_call *call)
+{
+	call->result = call_devices(call);
+	return call->result ? 0 : -ENOMEM;
+}
+
+int run_vmm_action(struct qmp_call *call)
+{
+	json_t *given = json_object_get(call->args, "options");
+	char *options = json_is_object(given) ? options_of(given, NULL) : NULL;
+	int rc;
+
+	if (given && !json_is_object(given) && !json_is_string(given))
+		return error_set(&call->err, EINVAL,
+				 "Parameter 'options' must be an object or a string");
+	rc = call_action(call, call_string(call, "id"), call_string(call, "action"),
+			 options ? options : json_string_value(given), &call->result);
+	free(options);
+	return rc;
+}
+
+/* ---- network ---- */
+
+int run_set_link(struct qmp_call *call)
+{
+	return call_action(call, call_string(call, "name"), "link",
+			   call_bool(call, "up", true) ? "state=up" : "state=down", NULL);
+}
+
+static json_t *describe_filter(const char *id, const json_t *status)
+{
+	json_t *filter = json_deep_copy(json_object_get(status, "filter"));
+
+	json_object_set_new(filter, "name", json_string(id));
+	json_object_set(filter, "main-mac", json_object_get(status, "mac"));
+	return filter;
+}
+
+int run_query_rx_filter(struct qmp_call *call)
+{
+	const char *only = call_string(call, "name");
+	json_t *devices, *device, *status;
+	size_t i;
+	int rc = 0;
+
+	if (only && !call_class(call, only))
+		return -ENOENT;
+	devices = call_devices(call);
+	if (!devices)
+		return -ENOMEM;
+	call->result = json_array();
+	json_array_foreach(devices, i, device)
+	{
+		const char *id = device_string(device, "id");
+
+		if (strcmp(device_string(device, "class"), "virtio-net") != 0 ||
+		    (only && strcmp(only, id) != 0))
+			continue;
+		rc = call_action(call, id, "status", NULL, &status);
+		if (rc)
+			break;
+		json_array_append_new(call->result, describe_filter(id, status));
+		json_decref(status);
+	}
+	if (rc == 0 && only && json_array_size(call->result) == 0)
+		rc = error_set(&call->err, EINVAL, "%s has no receive filter", only);
+	json_decref(devices);
+	return rc;
+}
+
+/* ---- the balloon ---- */
+
+static int balloon_action(struct qmp_call *call, const char *action, const char *options,
+			  json_t **result)
+{
+	json_t *devices = call_devices(call), *device;
+	int rc = -ENODEV;
+	size_t i;
+
+	json_array_foreach(devices, i, device)
+	{
+		if (strcmp(device_string(device, "class"), "virtio-balloon") != 0)
+			continue;
+		rc = call_action(call, device_string(device, "id"), action, options, result);
+		break;
+	}
+	json_decref(devices);
+	if (rc == -ENODEV) {
+		call->failure = "DeviceNotActive";
+		error_set(&call->err, ENODEV, "No balloon device has been activated");
+	}
+	return rc;
+}
+
+int run_balloon(struct qmp_call *call)
+{
+	static const char *const without[] = {NULL};
+	json_t *target = json_pack("{s:I}", "size", (json_int_t)call_int(call, "value"));
+	char *options = options_of(target, without);
+	int rc;
+
+	json_decref(target);
+	if (!options)
+		return error_set(&call->err, ENOMEM, "out of memory");
+	rc = balloon_action(call, "target", options, NULL);
+	free(options);
+	return rc;
+}
+
+int run_query_balloon(struct qmp_call *call)
+{
+	json_t *status;
+	int rc = balloon_action(call, "status", NULL, &status);
+
+	if (rc)
+		return rc;
+	call->result = json_pack("{s:O}", "actual", json_object_get(status, "actual"));
+	json_decref(status);
+	return 0;
+}
+
+/* ---- character devices ---- */
+
+static json_t *describe_chardev(struct qmp_call *call, const json_t *device)
+{
+	const char *id = device_string(device, "id"), *cls = device_string(device, "class");
+	json_t *status = NULL, *result;
+	char *stream;
+
+	if (!strcmp(cls, "serial-port") || !strcmp(cls, "console-port"))
+		(void)!call_action(call, id, "status", NULL, &status);
+	else if (strcmp(cls, "isa-serial") != 0)
+		return NULL;
+	stream = device_option(device, "chardev");
+	/* What has no notion of being open is. */
+	result = json_pack("{s:s,s:o,s:b}", "label", id, "filename",
+			   qmp_string(stream ? stream : "none"), "frontend-open",
+			   !status || json_is_true(json_object_get(status, "guest-open")));
+	free(stream);
+	json_decref(status);
+	return result;
+}
+
+int run_query_chardev(struct qmp_call *call)
+{
+	json_t *devices = call_devices(call), *device;
+	size_t i;
+
+	if (!devices)
+		return -ENOMEM;
+	call->result = json_array();
+	json_array_foreach(devices, i, device)
+	{
+		json_t *chardev = describe_chardev(call, device);
+
+		if (chardev)
+			json_array_append_new(call->result, chardev);
+	}
+	json_decref(devices);
+	return 0;
+}
+
+/* ---- PCI ---- */
+
+static const char *id_at(struct vmm *vm, unsigned devfn)
+{
+	list_for_each (it, &vm->devices) {
+		struct machine_device *md = list_entry(it, struct machine_device, link);
+
+		if (md->pci && virtio_pci_devfn(md->pci) == devfn)
+			return md->dev->id;
+	}
+	return "";
+}
+
+static json_t *describe_function(struct vmm *vm, unsigned devfn)
+{
+	uint32_t ids = pci_config_read(vm->pci, devfn, 0x00, 4);
+	uint32_t class = pci_config_read(vm->pci, devfn, 0x0a, 2);
+	uint32_t subsystem = pci_config_read(vm->pci, devfn, 0x2c, 4);
+	uint32_t irq = pci_config_read(vm->pci, devfn, 0x3c, 1);
+	uint32_t pin = pci_config_read(vm->pci, devfn, 0x3d, 1);
+
+	return json_pack("{s:i,s:i,s:i,s:{s:i},s:{s:i,s:i,s:i,s:i},s:i,s:i,s:s,s:[]}", "bus", 0,
+			 "slot", (int)(devfn >> 3), "function", (int)(devfn & 7), "class_info",
+			 "class", (int)class, "id", "device", (int)(ids >> 16), "vendor",
+			 (int)(ids & 0xffff), "subsystem", (int)(subsystem >> 16),
+			 "subsystem-vendor", (int)(subsystem & 0xffff), "irq", (int)irq, "irq_pin",
+			 (int)pin, "qdev_id", id_at(vm, devfn), "regions");
+}
+
+int run_query_pci(struct qmp_call *call)
+{
+	struct vmm *vm = call_vm(call);
+	json_t *functions = json_array();
+
+	pthread_mutex_lock(&vm->devices_lock);
+	for (unsigned devfn = 0; devfn < PCI_MAX_SLOTS * PCI_MAX_FUNCTIONS; devfn++)
+		if ((pci_config_read(vm->pci, devfn, 0x00, 2) & 0xffff) != 0xffff)
+			json_array_append_new(functions, describe_function(vm, devfn));
+	pthread_mutex_unlock(&vm->devices_lock);
+	call->result = json_pack("[{s:i,s:o}]", "bus", 0, "devices", functions);
+	return 0;
+}
