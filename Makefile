@@ -50,7 +50,8 @@ SUPPORT_SRCS := $(sort $(wildcard tests/unit/support/*.c))
 UNIT_SRCS    ?= $(filter-out $(if $(HAVE_JANSSON),,tests/unit/test_qmp%),\
                   $(sort $(wildcard tests/unit/test_*.c)))
 CONF_SRCS    ?= $(sort $(wildcard tests/conformance/*.c))
-FUZZ_SRCS    ?= $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_SRCS    ?= $(filter-out $(if $(HAVE_JANSSON),,tests/fuzz/fuzz_qmp%),\
+                  $(sort $(wildcard tests/fuzz/fuzz_*.c)))
 # Executable scripts only: what they source lies beside them.
 LIBRARY_TESTS ?= $(sort $(shell find tests/library -maxdepth 1 -name '*.sh' -perm -u+x 2>/dev/null))
 GUEST_TESTS  ?= $(sort $(shell find tests/guest -maxdepth 1 -name '*.sh' -perm -u+x 2>/dev/null))

@@ -43,11 +43,11 @@ static const struct verb {
 	{"powerdown", "NAME", "press the power button", NULL, 1, 1, 0, RUNS(verb_simple)},
 	{"balloon", "NAME [SIZE] [--json]", "show or set how much memory the guest has",
 	 NULL, 1, 2, TAKES_JSON, RUNS(verb_balloon)},
-	{"device", "ls|add|del|do NAME ...", "list, add, remove devices, or act on one",
+	{"device", "ls|add|del|act NAME ...", "list, add, remove devices, or act on one",
 	 "  vmm device ls NAME [--json]\n"
 	 "  vmm device add NAME CLASS[,KEY=VALUE]...     a disk on a controller, a serial port\n"
 	 "  vmm device del NAME ID\n"
-	 "  vmm device do NAME ID ACTION [KEY=VALUE[,KEY=VALUE]...] [--json]\n"
+	 "  vmm device act NAME ID ACTION [KEY=VALUE[,KEY=VALUE]...] [--json]\n"
 	 "      'vmm run --device CLASS,help' lists the actions of a class.\n",
 	 2, 5, TAKES_JSON, RUNS(verb_device)},
 	{"disk", "resize NAME ID SIZE", "make a disk larger", NULL, 4, 4, 0, RUNS(verb_disk)},

@@ -218,8 +218,9 @@ static int act(const struct control_args *args)
 	json_t *answer;
 
 	if (args->count < 4)
-		return usage_error("device do: which action? (usage: vmm device do NAME ID ACTION "
-				   "[KEY=VALUE,...])");
+		return usage_error(
+			"device act: which action? (usage: vmm device act NAME ID ACTION "
+			"[KEY=VALUE,...])");
 	answer = call_once(args->words[1], "vmm-action",
 			   json_pack("{s:s,s:s,s:s*}", "id", args->words[2], "action",
 				     args->words[3], "options",
@@ -238,7 +239,7 @@ int verb_device(const struct control_args *args)
 
 	if (strcmp(what, "ls") == 0 && args->count == 2)
 		return list_devices(args);
-	if (strcmp(what, "do") == 0)
+	if (strcmp(what, "act") == 0)
 		return act(args);
 	if (strcmp(what, "add") == 0 && args->count == 3) {
 		device = device_arguments(args->words[2]);
@@ -249,7 +250,7 @@ int verb_device(const struct control_args *args)
 				json_pack("{s:s}", "id", args->words[2]));
 	return usage_error(
 		"usage: vmm device ls NAME | add NAME CLASS[,KEY=VALUE]... | del NAME ID | "
-		"do NAME ID ACTION [KEY=VALUE,...]");
+		"act NAME ID ACTION [KEY=VALUE,...]");
 }
 
 int verb_disk(const struct control_args *args)

@@ -384,8 +384,8 @@ static void *machine_control(void *arg)
 		/* Only this thread changes the state before the end. vCPUs that run are let be. */
 		if ((requests & MACHINE_REQUEST_RUN) && vm->state != MACHINE_RUNNING) {
 			set_state(vm, MACHINE_RUNNING);
+			notify(vm, MACHINE_NOTICE_RUNNING, 0); /* before what the guest does */
 			run_all(vm);
-			notify(vm, MACHINE_NOTICE_RUNNING, 0);
 		}
 		answer(vm, ticket);
 	}

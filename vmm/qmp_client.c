@@ -186,21 +186,18 @@ static void on_event(struct loop_fd *lfd, unsigned events)
 void qmp_client_go_on(struct qmp_client *client)
 {
 	client->busy = false;
+	client->command = NULL;
 	if (client->closed)
 		release(client);
 	else
 		process(client);
 }
 
-void qmp_client_submit(struct qmp_client *client, const struct qmp_command *command, json_t *args,
-		       json_t *id)
+void qmp_client_submit(struct qmp_client *client)
 {
 	struct qmp *qmp = client->qmp;
 
 	client->busy = true;
-	client->command = command;
-	client->args = args;
-	client->id = id;
 	pthread_mutex_lock(&qmp->lock);
 	list_add_tail(&qmp->requests, &client->request);
 	pthread_cond_signal(&qmp->work);

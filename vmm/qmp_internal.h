@@ -31,9 +31,9 @@ struct qmp_client {
 	bool closed;     /* gone; freed when its command is done */
 	bool busy;       /* its request is with vmm-qmp-run, or waits for it */
 
-	/* The request while busy: vmm-qmp-run's. */
-	struct list request; /* qmp.requests */
-	const struct qmp_command *command;
+	/* The request; vmm-qmp-run's alone while busy. */
+	struct list request;               /* qmp.requests */
+	const struct qmp_command *command; /* NULL: none */
 	json_t *args, *id;
 	struct qmp_message message; /* the answer: there is never more than one */
 };
@@ -78,8 +78,7 @@ void qmp_client_send_json(struct qmp_client *client, json_t *value);
 /* The answer to its request has come: go on with what else it sent. */
 void qmp_client_go_on(struct qmp_client *client);
 /* Leave its request for vmm-qmp-run. */
-void qmp_client_submit(struct qmp_client *client, const struct qmp_command *command, json_t *args,
-		       json_t *id);
+void qmp_client_submit(struct qmp_client *client);
 /* Send what is there, as far as the socket takes it. */
 void qmp_client_flush(struct qmp_client *client);
 void qmp_client_close(struct qmp_client *client);

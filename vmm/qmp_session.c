@@ -149,7 +149,7 @@ static const struct qmp_command *find_command(const struct qmp_client *client, c
 	return NULL;
 }
 
-/* args: may be NULL. */
+/* Answer, or note in the client what is to be run. args: may be NULL. */
 static void execute(struct qmp_client *client, const char *name, json_t *args, json_t *id)
 {
 	const struct qmp_command *command = find_command(client, name);
@@ -168,7 +168,9 @@ static void execute(struct qmp_client *client, const char *name, json_t *args, j
 	} else {
 		args = args ? json_incref(args) : json_object();
 		if (args && check_arguments(command, args, &err) == 0) {
-			qmp_client_submit(client, command, args, json_incref(id));
+			client->command = command;
+			client->args = args;
+			client->id = json_incref(id);
 			return;
 		}
 		refuse(client, id, GENERIC, "%s", args ? err.message : "out of memory");
@@ -217,6 +219,9 @@ static void parse_request(struct qmp_client *client)
 		refuse(client, NULL, GENERIC, "JSON parse error, %s (at byte %d)", error.text,
 		       error.position);
 	json_decref(request);
+	/* Now that nothing here refers to a part of it any more. */
+	if (client->command)
+		qmp_client_submit(client);
 }
 
 void qmp_handle(struct qmp_client *client, enum qmp_found found)

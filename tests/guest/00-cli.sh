@@ -137,6 +137,34 @@ refuses 'unknown option of a stream' 2 '--serial' '"bogus"' 'wait-for' -- \
 	"${run[@]}" --serial stdio,bogus=1
 refuses 'unknown stream of a device' 2 'isa-serial' 'stdoi' 'did you mean stdio?' -- \
 	"${run[@]}" --device isa-serial,chardev=stdoi
+refuses '--control that is no socket' 2 '--control tcp:1' 'unix:PATH or none' -- \
+	"${run[@]}" --control tcp:1
+refuses '--control without a path' 2 '--control unix:' 'unix:PATH or none' -- "${run[@]}" --control unix:
+refuses 'a --name that cannot be the name of a folder' 2 "--name 'a/b'" '--control none' -- \
+	"${run[@]}" --name a/b
+refuses '--detach without a way to reach the VM' 2 '--detach' '--name' -- "${run[@]}" --detach
+refuses '--detach with the terminal' 2 '--detach' 'stdio' -- \
+	"${run[@]}" --detach --control unix:/nonexistent/s --serial stdio
+refuses_with_kvm 'a control socket in no folder' 1 '/nonexistent/s' 'No such file' -- \
+	"${run[@]}" --memory 64M --control unix:/nonexistent/s
+refuses 'a VM that does not run' 1 '/nonexistent/s' 'no VM listens' -- "$vmm" status /nonexistent/s
+refuses 'a VM by name without XDG_RUNTIME_DIR' 1 'XDG_RUNTIME_DIR' -- \
+	env -u XDG_RUNTIME_DIR "$vmm" status web
+refuses 'no list without XDG_RUNTIME_DIR' 1 'XDG_RUNTIME_DIR' -- env -u XDG_RUNTIME_DIR "$vmm" ls
+refuses 'status of which VM' 2 'usage: vmm status NAME' -- "$vmm" status
+refuses 'status of two VMs' 2 "'b'" 'usage: vmm status NAME' -- "$vmm" status a b
+refuses 'an option that a command does not take' 2 '--follow' 'usage: vmm kill NAME' -- \
+	"$vmm" kill a --follow
+refuses 'a misspelt option of a command' 2 '--jsno' 'did you mean --json?' -- "$vmm" ls --jsno
+refuses 'a command that is nearly one' 2 "'pasue'" 'did you mean pause?' -- "$vmm" pasue
+refuses 'a balloon of no size' 2 "'big'" 'size' -- "$vmm" balloon a big
+refuses 'a disk of no size' 2 "'big'" 'size' -- "$vmm" disk resize a d0 big
+refuses 'a link that is neither up nor down' 2 'up|down' -- "$vmm" net link a net0 sideways
+refuses 'devices in another way' 2 'usage: vmm device' -- "$vmm" device list a
+refuses 'a device to add with a key that has no value' 2 "'b'" 'key=value' -- \
+	"$vmm" device add a scsi-disk,b
+refuses 'stop with a timeout that is none' 2 '--timeout soon' -- "$vmm" stop a --timeout soon
+refuses 'QMP arguments that are no JSON' 2 'JSON' -- "$vmm" qmp a query-block '{'
 refuses '--serial with nothing' 2 '--serial needs a value' -- "${run[@]}" --serial=
 refuses 'an id twice' 2 '--disk' 'id=x' -- "${run[@]}" --disk a,id=x --disk b,id=x
 refuses 'an id of a disk and of the serial port' 2 '--serial' 'id=x' -- \

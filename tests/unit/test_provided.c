@@ -245,7 +245,8 @@ Test(provided, frames_go_both_ways_and_neither_side_is_flooded)
 
 	card = (struct card){0};
 	cr_assert_eq(net_api_create(&n, &set, "lan", &netdev_ops, &card, fake.env.loop, &err), 0);
-	cr_assert_eq(net_create_for(&net, "api:lan", "backend", &dev, &err), 0, "%s", err.message);
+	cr_assert_eq(net_create_for(&net, "api:lan", "backend", NULL, &dev, &err), 0, "%s",
+		     err.message);
 	net_attach(net, &guest, &card);
 	turn();
 	cr_assert_eq(net_send(net, 0, &hdr, parts, 2), NET_SENT);
@@ -275,6 +276,6 @@ Test(provided, frames_go_both_ways_and_neither_side_is_flooded)
 	cr_assert_eq(card.len, 1000);
 	net_destroy(net);
 	cr_assert_eq(net_api_receive(n, frame, 1000), 0);
-	cr_assert_eq(net_create_for(&net, "api:wan", "backend", &dev, &err), -ENOENT);
+	cr_assert_eq(net_create_for(&net, "api:wan", "backend", NULL, &dev, &err), -ENOENT);
 	cr_assert_eq(net_check("api:wan", "--net", &err), 0);
 }

@@ -1,0 +1,192 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# VMs that run in the background and are driven from outside: names, sockets, the commands of vmm and
+# raw QMP. The guest is a bare-metal one that does nothing.
+
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+[ -x "$vmm" ] || bail_out "$vmm is not there: make"
+[ -e "$build/guest/exit.elf" ] || bail_out "$build/guest is not there: make guests"
+if ! { exec 9<>/dev/kvm; } 2>/dev/null; then
+	echo "1..0 # SKIP /dev/kvm cannot be opened"
+	exit 0
+fi
+exec 9>&-
+
+export XDG_RUNTIME_DIR=$tmp/run
+mkdir "$XDG_RUNTIME_DIR"
+disk=$tmp/disk.img
+more=$tmp/more.img
+truncate -s 1M "$disk" "$more"
+
+# exit.elf without its last wish.
+idle=$tmp/idle.elf
+at=$(LC_ALL=C grep -aboP '\x31\xc0\xe6\xf4' "$build/guest/exit.elf" | head -n 1 | cut -d: -f1)
+cp "$build/guest/exit.elf" "$idle"
+printf '\220\220\220\220' | dd of="$idle" bs=1 seek="$at" conv=notrunc status=none
+
+# expect NAME STATUS TEXT -- COMMAND...: its exit status, and what it prints must contain. TEXT '': it
+# prints nothing.
+expect() {
+	local name=$1 wanted=$2 text=$3
+	shift 4
+	tap_shown=
+	timeout -k 5 60 "$@" </dev/null >"$console" 2>&1
+	status=$?
+	if [ "$status" != "$wanted" ]; then
+		not_ok "$name" "exit status $status, wanted $wanted" "$console"
+	elif [ -z "$text" ] && [ -s "$console" ]; then
+		not_ok "$name" 'it prints something' "$console"
+	elif [ -n "$text" ] && ! grep -qF -- "$text" "$console"; then
+		not_ok "$name" "no \"$text\"" "$console"
+	else
+		ok "$name"
+	fi
+}
+
+# until_true COMMAND...: an event of another process; at most 30 seconds.
+until_true() {
+	local i
+	for i in $(seq 300); do
+		"$@" >/dev/null 2>&1 && return
+		sleep 0.1
+	done
+	return 1
+}
+
+start=("$vmm" run --kernel "$idle" --memory 64M --cpus 2 --detach --net none)
+
+# ---- a VM in the background ----
+
+expect 'vmm run --detach returns when the guest runs' 0 '' -- \
+	"${start[@]}" --name one --disk "$disk,id=d0" --device virtio-scsi,id=scsi0
+one=$("$vmm" qmp one vmm-status | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')
+[ -n "$one" ] || bail_out 'it has no process id'
+pids+=("$one")
+expect 'status shows it' 0 'status  running' -- "$vmm" status one
+expect 'status --json is JSON' 0 '"memory": 67108864' -- "$vmm" status one --json
+expect 'ls lists it' 0 'one                  running' -- "$vmm" ls
+if [ "$(stat -c %a "$XDG_RUNTIME_DIR/vmm/one/control.sock")" = 600 ]; then
+	ok 'its socket is for its owner only'
+else
+	not_ok 'its socket is for its owner only' "$(ls -l "$XDG_RUNTIME_DIR/vmm/one")"
+fi
+expect 'a second VM of the same name is refused' 1 'a VM with the name one runs already' -- \
+	"${start[@]}" --name one
+expect 'and the first one goes on' 0 'running' -- "$vmm" status one
+expect 'a second VM at the same socket is refused' 1 'another VM is already controlled' -- \
+	"$vmm" run --kernel "$idle" --memory 64M --serial none \
+	--control "unix:$XDG_RUNTIME_DIR/vmm/one/control.sock"
+expect 'a VM that fails to start says so with --detach' 1 'cannot open' -- \
+	"${start[@]}" --name two --disk "$tmp/none.img"
+if [ -e "$XDG_RUNTIME_DIR/vmm/two" ]; then
+	not_ok 'and leaves nothing' 'its folder is there'
+else
+	ok 'and leaves nothing'
+fi
+
+# ---- driving it ----
+
+"$vmm" events one --follow >"$tmp/events" 2>&1 &
+watcher=$!
+pids+=("$watcher")
+heard() {
+	"$vmm" pause one && "$vmm" resume one && [ -s "$tmp/events" ]
+}
+until_true heard || bail_out 'no event arrives'
+expect 'pause' 0 '' -- "$vmm" pause one
+expect 'a paused VM says so' 0 'paused' -- "$vmm" status one
+expect 'reset while paused' 0 '' -- "$vmm" reset one
+expect 'resume' 0 '' -- "$vmm" resume one
+expect 'powerdown' 0 '' -- "$vmm" powerdown one
+expect 'stop gives up in time with a guest that has no ears' 124 'vmm kill one' -- \
+	"$vmm" stop one --timeout 0.2
+expect 'balloon tells' 0 '64 MiB' -- "$vmm" balloon one
+expect 'balloon asks' 0 '' -- "$vmm" balloon one 48M
+expect 'the target has been set' 0 '"target": 50331648' -- \
+	"$vmm" device act one virtio-balloon0 status
+expect 'device ls' 0 'scsi0' -- "$vmm" device ls one
+expect 'device add' 0 '' -- "$vmm" device add one "scsi-disk,path=$more,id=s0"
+expect 'it is listed' 0 "path=$more" -- "$vmm" device ls one
+expect 'device del' 0 '' -- "$vmm" device del one s0
+expect 'it is gone' 1 "Device 's0' not found" -- "$vmm" device del one s0
+expect 'a device that must stay' 1 'cannot be removed' -- "$vmm" device del one d0
+expect 'disk resize' 0 '' -- "$vmm" disk resize one d0 2M
+if [ "$(stat -c %s "$disk")" = $((2 << 20)) ]; then
+	ok 'the image has grown'
+else
+	not_ok 'the image has grown' "$(stat -c %s "$disk") bytes"
+fi
+expect 'net link without a card' 1 "Device 'net0' not found" -- "$vmm" net link one net0 down
+
+# Fifty times, while others ask.
+for i in $(seq 50); do
+	"$vmm" device add one "scsi-disk,path=$more,id=s0" &&
+		"$vmm" device del one s0 || break
+	[ $((i % 10)) != 0 ] || "$vmm" status one >/dev/null || break
+done >"$tmp/fifty" 2>&1
+if [ "$i" = 50 ] && [ ! -s "$tmp/fifty" ]; then
+	ok 'a disk comes and goes 50 times'
+else
+	not_ok 'a disk comes and goes 50 times' "round $i" "$tmp/fifty"
+fi
+
+# ---- raw QMP ----
+
+expect 'qmp runs one command' 0 '"running": true' -- "$vmm" qmp one query-status
+expect 'qmp takes arguments' 0 '{}' -- "$vmm" qmp one block_resize '{"device":"d0","size":3145728}'
+expect 'qmp tells errors' 1 'has not been found' -- "$vmm" qmp one frobnicate
+printf '%s\n' 'garbage' '{"execute":"query-name","id":7}' | "$vmm" qmp one >"$console" 2>&1
+if grep -q 'JSON parse error' "$console" && grep -q '{"return": {"name": "one"}, "id": 7}' "$console"; then
+	ok 'qmp passes standard input on, and waits for the answers'
+else
+	not_ok 'qmp passes standard input on, and waits for the answers' '' "$console"
+fi
+
+# ---- the end ----
+
+expect 'kill' 0 '' -- "$vmm" kill one
+ended() { ! kill -0 "$one" 2>/dev/null; }
+if until_true ended && wait "$watcher"; then
+	ok 'the VM and who watched it have ended'
+else
+	not_ok 'the VM and who watched it have ended' '' "$tmp/events"
+fi
+for event in STOP RESUME RESET POWERDOWN 'DEVICE_DELETED {"device": "s0"' \
+	'SHUTDOWN {"guest": false, "reason": "host-qmp-quit"}'; do
+	if grep -qF "$event" "$tmp/events"; then
+		ok "an event was printed: $event"
+	else
+		not_ok "an event was printed: $event" '' "$tmp/events"
+	fi
+done
+if [ -z "$(ls -A "$XDG_RUNTIME_DIR/vmm")" ]; then
+	ok 'nothing of it is left'
+else
+	not_ok 'nothing of it is left' "$(ls -R "$XDG_RUNTIME_DIR/vmm")"
+fi
+expect 'it is not there any more' 1 'there is no VM of that name' -- "$vmm" status one
+
+# A VM that is killed cannot tidy up: its socket stays, and harms nobody.
+expect 'another VM' 0 '' -- "${start[@]}" --name two
+two=$("$vmm" qmp two vmm-status | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')
+pids+=("$two")
+kill -KILL "$two"
+died() { ! kill -0 "$two" 2>/dev/null; }
+until_true died || bail_out 'it does not die'
+expect 'a dead VM is no VM' 1 'there is no VM of that name' -- "$vmm" status two
+expect 'its name can be used again' 0 '' -- "${start[@]}" --name two
+two=$("$vmm" qmp two vmm-status | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')
+pids+=("$two")
+kill -KILL "$two"
+until_true died || bail_out 'it does not die'
+expect 'ls cleans up after dead VMs' 0 'NAME' -- "$vmm" ls
+if [ -e "$XDG_RUNTIME_DIR/vmm/two" ]; then
+	not_ok 'and their folders are gone' "$(ls -R "$XDG_RUNTIME_DIR/vmm")"
+else
+	ok 'and their folders are gone'
+fi
+
+finish
