@@ -166,9 +166,9 @@ VMM_API int vmm_device_action(struct vmm *vm, const char *id, const char *action
 VMM_API int vmm_device_list(struct vmm *vm, char **json, struct vmm_error *err);
 
 /*
- * Let programs control the VM through a unix socket at `path`, mode 0600, in QMP (vmm(1), "Control").
- * Once, until vmm_destroy, which removes the socket and waits for the command that is being carried
- * out. A socket that a dead process has left there is replaced.
+ * Let programs control the VM through a unix socket at `path`, mode 0600, in QMP (vmm(1),
+ * "Control"). Once, until vmm_destroy, which removes the socket and waits for the command that is
+ * being carried out. A socket that a dead process has left there is replaced.
  *
  * Ownership: path is copied.
  * Errors: -EADDRINUSE (somebody listens there), -EEXIST (it is no socket), -EBUSY (the VM has a

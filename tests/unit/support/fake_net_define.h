@@ -6,6 +6,7 @@
 #ifndef SUPPORT_FAKE_NET_DEFINE_H
 #define SUPPORT_FAKE_NET_DEFINE_H
 
+#include "core/device.h"
 #include "tests/unit/support/fake_net.h"
 
 #include <assert.h>
@@ -34,6 +35,12 @@ int net_create(struct net **out, const char *spec, const char *what, const struc
 	net->link = !net->setup.link_down;
 	fake_net = *out = net;
 	return 0;
+}
+
+int net_create_for(struct net **net, const char *spec, const char *what,
+		   const struct net_wish *wish, const struct device *dev, struct vmm_error *err)
+{
+	return net_create(net, spec, what, wish, dev->loop, dev->env->log, err);
 }
 
 int net_check(const char *spec, const char *what, struct vmm_error *err)
