@@ -35,6 +35,12 @@ int net_create(struct net **out, const char *spec, const char *what, struct loop
 	return 0;
 }
 
+int net_create_for(struct net **out, const char *spec, const char *what,
+		   const struct device *dev UNUSED, struct vmm_error *err)
+{
+	return net_create(out, spec, what, NULL, NULL, err);
+}
+
 int net_check(const char *spec, const char *what, struct vmm_error *err)
 {
 	if (!strncmp(spec, "bad", 3))
