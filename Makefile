@@ -246,7 +246,7 @@ fuzz_build = $(again) O=$(O)/fuzz CC=$(CLANG) SANITIZE=fuzzer-no-link,address,un
 fuzz_suite = $(if $(FUZZ_SRCS),fuzz $(FUZZ_SRCS:%.c=$(O)/fuzz/%) --)
 run_tests  = $(Q)VMM_BUILD=$(abspath $(O)) tests/run
 
-.PHONY: check check-unit check-library check-guest
+.PHONY: check check-unit check-many check-library check-guest
 check: ## everything: unit tests, lint, a short fuzz run, guests
 	$(again) deps
 	$(again) all tests
@@ -258,6 +258,9 @@ check: ## everything: unit tests, lint, a short fuzz run, guests
 check-unit: $(UNIT_BINS) $(CONF_BINS) ## unit and conformance tests
 	$(run_tests) unit $(UNIT_BINS) $(CONF_BINS)
 
+check-many: $(LIBRARY_BINS) $(GUEST_PROGRAMS) ## many VMs in one process
+	$(run_tests) library $(LIBRARY_BINS)
+
 check-library: all $(LIBRARY_BINS) $(GUEST_PROGRAMS) ## the library as other programs see it
 	$(run_tests) library $(LIBRARY_BINS) $(LIBRARY_TESTS)
 
@@ -265,8 +268,8 @@ check-guest: all $(GUEST_PROGRAMS) ## bare-metal and stock guests
 	$(run_tests) guest $(GUEST_TESTS)
 
 .PHONY: asan tsan fuzz coverage
-asan: ## unit tests with AddressSanitizer and UBSan
-	$(again) O=$(O)/asan SANITIZE=address,undefined check-unit
+asan: ## unit tests, and many VMs, with AddressSanitizer and UBSan
+	$(again) O=$(O)/asan SANITIZE=address,undefined check-unit check-many
 
 tsan: ## unit tests with ThreadSanitizer
 	$(again) O=$(O)/tsan SANITIZE=thread check-unit
