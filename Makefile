@@ -54,6 +54,9 @@ FUZZ_SRCS    ?= $(filter-out $(if $(HAVE_JANSSON),,tests/fuzz/fuzz_qmp%),\
                   $(sort $(wildcard tests/fuzz/fuzz_*.c)))
 # Executable scripts only: what they source lies beside them.
 LIBRARY_TESTS ?= $(sort $(shell find tests/library -maxdepth 1 -name '*.sh' -perm -u+x 2>/dev/null))
+# Programs as others write them: the public header and the shared library.
+LIBRARY_SRCS := $(sort $(wildcard tests/library/*.c))
+LIBRARY_BINS := $(LIBRARY_SRCS:%.c=$(O)/%)
 GUEST_TESTS  ?= $(sort $(shell find tests/guest -maxdepth 1 -name '*.sh' -perm -u+x 2>/dev/null))
 
 LIB_OBJS     := $(LIB_SRCS:%.c=$(O)/obj/%.o)
@@ -65,7 +68,7 @@ UNIT_BINS    := $(UNIT_SRCS:%.c=$(O)/%)
 CONF_BINS    := $(CONF_SRCS:%.c=$(O)/%)
 FUZZ_BINS    := $(FUZZ_SRCS:%.c=$(O)/%)
 
-C_DIRS  := include $(LIB_DIRS) cli tests/unit tests/unit/support tests/tsan tests/conformance tests/fuzz bench \
+C_DIRS  := include $(LIB_DIRS) cli tests/unit tests/unit/support tests/tsan tests/conformance tests/fuzz tests/library examples bench \
            guest-images/pvh
 C_FILES := $(foreach d,$(C_DIRS),$(sort $(wildcard $(d)/*.[ch])))
 
@@ -199,7 +202,7 @@ Name: vmm
 Description: Virtual machines for Linux guests on KVM
 Version: $(VERSION)
 Libs: -L$${libdir} -lvmm
-Requires.private: $(PACKAGES)
+Libs.private: $(PKG_LIBS) -pthread
 Cflags: -I$${includedir}
 endef
 export VMM_PC
@@ -237,8 +240,13 @@ $(UNIT_BINS) $(CONF_BINS): $(O)/tests/%: $(O)/obj/tests/%.o $(SUPPORT_A) $(CLI_A
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(SUPPORT_A) $(CLI_A) $(LIB_A) $(PKG_LIBS) $(CRITERION)
 
+$(LIBRARY_BINS): $(O)/%: $(O)/obj/%.o $(O)/libvmm.so
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< -L$(O) -lvmm -Wl,-rpath,$(abspath $(O))
+
 .PHONY: tests fuzzers
-tests: $(UNIT_BINS) $(CONF_BINS) $(GUEST_PROGRAMS)
+tests: $(UNIT_BINS) $(CONF_BINS) $(LIBRARY_BINS) $(GUEST_PROGRAMS)
 
 # Fuzz targets bring their own main: they are linked by clang over a library that is instrumented.
 $(FUZZ_BINS): $(O)/tests/%: $(O)/obj/tests/%.o $(SUPPORT_A) $(LIB_A)
@@ -257,20 +265,23 @@ fuzz_build = $(again) O=$(O)/fuzz CC=$(CLANG) SANITIZE=fuzzer-no-link,address,un
 fuzz_suite = $(if $(FUZZ_SRCS),fuzz $(FUZZ_SRCS:%.c=$(O)/fuzz/%) --)
 run_tests  = $(Q)VMM_BUILD=$(abspath $(O)) tests/run
 
-.PHONY: check check-unit check-library check-guest
+.PHONY: check check-unit check-many check-library check-guest
 check: ## everything: unit tests, lint, a short fuzz run, guests
 	$(again) deps
 	$(again) all tests
 	$(if $(FUZZ_SRCS),$(fuzz_build))
 	$(run_tests) unit $(UNIT_BINS) $(CONF_BINS) -- lint tests/lint -- \
-		library $(LIBRARY_TESTS) -- \
+		library $(LIBRARY_BINS) $(LIBRARY_TESTS) -- \
 		$(if $(FUZZ_SRCS),--fuzz-seconds $(CHECK_FUZZ_SECONDS) $(fuzz_suite)) guest $(GUEST_TESTS)
 
 check-unit: $(UNIT_BINS) $(CONF_BINS) ## unit and conformance tests
 	$(run_tests) unit $(UNIT_BINS) $(CONF_BINS)
 
-check-library: all $(GUEST_PROGRAMS) ## the library as other programs see it
-	$(run_tests) library $(LIBRARY_TESTS)
+check-many: $(LIBRARY_BINS) $(GUEST_PROGRAMS) ## many VMs in one process
+	$(run_tests) library $(LIBRARY_BINS)
+
+check-library: all $(LIBRARY_BINS) $(GUEST_PROGRAMS) ## the library as other programs see it
+	$(run_tests) library $(LIBRARY_BINS) $(LIBRARY_TESTS)
 
 check-guest: export VMM_VALIDATE ?= all
 check-guest: export TEST_TIMEOUT ?= 12000
@@ -278,8 +289,8 @@ check-guest: all $(GUEST_PROGRAMS) ## bare-metal and stock guests
 	$(run_tests) guest $(GUEST_TESTS)
 
 .PHONY: asan tsan fuzz coverage
-asan: ## unit tests with AddressSanitizer and UBSan
-	$(again) O=$(O)/asan SANITIZE=address,undefined check-unit
+asan: ## unit tests, and many VMs, with AddressSanitizer and UBSan
+	$(again) O=$(O)/asan SANITIZE=address,undefined check-unit check-many
 
 tsan: ## unit tests with ThreadSanitizer
 	$(again) O=$(O)/tsan SANITIZE=thread check-unit
@@ -343,15 +354,32 @@ deps: ## install the Debian packages of packages.txt that are missing
 	$$sudo apt-get update -q && \
 	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends $$missing
 
+# ---- documentation and ABI -------------------------------------------------------------------
+
+MAN3 := $(patsubst %;,%.3,$(filter vmm_%;,$(shell cat vmm/libvmm.map)))
+
+$(O)/man/.made: include/vmm.h tools/api-docs
+	@mkdir -p $(@D)
+	$(Q)rm -f $(@D)/*.3
+	$(Q)tools/api-docs -v out=$(@D) $<
+	@touch $@
+
+.PHONY: docs abi
+docs: ## docs/api.md from the header
+	$(Q)tools/api-docs -v format=md include/vmm.h >docs/api.md
+
+abi: $(O)/libvmm.so ## vmm/libvmm.abi: what programs rely on, after a change that is meant
+	$(Q)CC='$(CC)' tools/abi $< >vmm/libvmm.abi
+
 # ---- install ----------------------------------------------------------------------------------
 
 D = $(DESTDIR)$(PREFIX)
 INSTALLED = bin/vmm lib/libvmm.a lib/libvmm.so.$(VERSION) lib/libvmm.so.$(SOVERSION) lib/libvmm.so \
             include/vmm.h lib/pkgconfig/vmm.pc share/man/man1/vmm.1 \
-            share/bash-completion/completions/vmm
+            share/bash-completion/completions/vmm $(MAN3:%=share/man/man3/%)
 
 .PHONY: install uninstall
-install: all ## into $(DESTDIR)$(PREFIX)
+install: all $(O)/man/.made ## into $(DESTDIR)$(PREFIX)
 	install -D -m 755 $(O)/vmm $(D)/bin/vmm
 	install -D -m 644 $(LIB_A) $(D)/lib/libvmm.a
 	install -D -m 755 $(LIB_SO) $(D)/lib/libvmm.so.$(VERSION)
@@ -360,6 +388,8 @@ install: all ## into $(DESTDIR)$(PREFIX)
 	install -D -m 644 include/vmm.h $(D)/include/vmm.h
 	install -D -m 644 $(O)/vmm.pc $(D)/lib/pkgconfig/vmm.pc
 	install -D -m 644 cli/vmm.1 $(D)/share/man/man1/vmm.1
+	install -d $(D)/share/man/man3
+	install -m 644 $(O)/man/*.3 $(D)/share/man/man3
 	install -D -m 644 cli/vmm.bash-completion \
 		$(D)/share/bash-completion/completions/vmm
 	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
@@ -377,5 +407,5 @@ help: ## this list
 	@echo 'Variables: O=DIR (build folder), CC=, V=1 (show commands), PREFIX=, DESTDIR=, SANITIZE='
 
 -include $(wildcard $(LIB_OBJS:.o=.d) $(CLI_OBJS:.o=.d) $(SUPPORT_OBJS:.o=.d) \
-           $(patsubst %.c,$(O)/obj/%.d,$(UNIT_SRCS) $(CONF_SRCS) $(FUZZ_SRCS)) \
+           $(patsubst %.c,$(O)/obj/%.d,$(UNIT_SRCS) $(CONF_SRCS) $(FUZZ_SRCS) $(LIBRARY_SRCS)) \
            $(BENCH_OBJS:.o=.d))

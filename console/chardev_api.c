@@ -2,7 +2,8 @@
 /*
  * The program that embeds the machine as the other end. Output goes straight to its function. Input
  * comes from any thread into a ring, and from there to the device on the loop: nobody waits for
- * anybody, and no lock is held while the program's functions run.
+ * anybody, and no lock of this file is held while the
+ * program's functions run (the device's own may be).
  */
 #include "console/chardev_api.h"
 

@@ -2,7 +2,8 @@
 /*
  * The program that embeds the machine as the network. The guest's frames go straight to its
  * function. Its own come from any thread into a queue, and from there to the card on the loop:
- * nobody waits for anybody, and no lock is held while the program's functions run.
+ * nobody waits for anybody, and no lock of this file is held while the
+ * program's functions run (the device's own may be).
  */
 #include "net/net_api.h"
 

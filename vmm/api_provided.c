@@ -118,6 +118,21 @@ static const struct device_class region_class = {
 	.unrealize = region_unrealize,
 };
 
+/* No device came of it. One that was realized and went again has taken it along. */
+static void forget_region(struct vmm *vm, const struct vmm_region *r, const char *id)
+{
+	struct provided *own;
+
+	if (provided_take(&vm->provided, PROVIDED_REGION, id, "region", &own, NULL))
+		return;
+	if (own != &r->provided) {
+		provided_give_back(&vm->provided, own);
+		return;
+	}
+	provided_del(&vm->provided, own);
+	region_free(own);
+}
+
 static int plug_region(struct vmm *vm, struct vmm_region *r, const char *id, struct vmm_error *err)
 {
 	char options[DEVICE_ID_MAX + 4];
@@ -129,10 +144,8 @@ static int plug_region(struct vmm *vm, struct vmm_region *r, const char *id, str
 	}
 	snprintf(options, sizeof(options), "id=%s", id);
 	rc = machine_plug(vm, &region_class, options, err);
-	if (rc) {
-		provided_del(&vm->provided, &r->provided);
-		region_free(&r->provided);
-	}
+	if (rc)
+		forget_region(vm, r, id);
 	return rc;
 }
 
