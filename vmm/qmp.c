@@ -82,8 +82,8 @@ void qmp_tell(struct qmp *qmp, const char *event, json_t *data)
 		loop_post(qmp->loop, &qmp->deliver);
 		return;
 	}
-	log_warn(qmp->config.log, "control", "%s: the event %s was dropped", qmp->config.name,
-		 event);
+	log_guest(qmp->config.log, &qmp->log_limit, "control", "%s: the event %s was dropped",
+		  qmp->config.name, event);
 	free(text);
 	free(message);
 }

@@ -45,9 +45,10 @@ void qmp_client_close(struct qmp_client *client)
 
 static void drop(struct qmp_client *client, const char *why)
 {
-	const struct qmp_config *config = &client->qmp->config;
+	struct qmp *qmp = client->qmp;
 
-	log_warn(config->log, "control", "%s: a client was disconnected: %s", config->name, why);
+	log_guest(qmp->config.log, &qmp->log_limit, "control", "%s: a client was disconnected: %s",
+		  qmp->config.name, why);
 	/* Not here: whoever calls still uses it. The loop reports the hang-up. */
 	client->output_at = client->output_end = 0;
 	shutdown(client->fd, SHUT_RDWR);
@@ -58,7 +59,8 @@ static bool make_room(struct qmp_client *client, size_t len)
 	size_t room = client->output_room ? client->output_room : 4096;
 	char *output;
 
-	memmove(client->output, client->output + client->output_at, pending(client));
+	if (client->output_at)
+		memmove(client->output, client->output + client->output_at, pending(client));
 	client->output_end -= client->output_at;
 	client->output_at = 0;
 	while (room < client->output_end + len)

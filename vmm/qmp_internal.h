@@ -43,6 +43,7 @@ struct qmp {
 	struct loop *loop;
 	bool loop_runs;
 	pthread_t runner;
+	struct log_limit log_limit; /* clients can provoke all that is said */
 	bool runner_runs;
 
 	/* Loop's thread. */

@@ -34,12 +34,13 @@ static void on_retry(struct loop_timer *retry)
 /* A client waits that cannot be accepted, and the loop would report it again and again. */
 static void pause_accepting(struct qmp *qmp, const char *why)
 {
-	log_warn(qmp->config.log, "control", "%s: cannot accept a client: %s", qmp->config.name,
-		 why);
+	log_guest(qmp->config.log, &qmp->log_limit, "control", "%s: cannot accept a client: %s",
+		  qmp->config.name, why);
 	loop_fd_set(&qmp->listener, 0);
 	/* Without a timer it stays so until a client leaves. */
 	if (loop_timer_arm(&qmp->retry, clock_now(qmp->config.clock) + RETRY_NS))
-		log_warn(qmp->config.log, "control", "%s: no memory for a timer", qmp->config.name);
+		log_guest(qmp->config.log, &qmp->log_limit, "control", "%s: no memory for a timer",
+			  qmp->config.name);
 }
 
 static void on_connection(struct loop_fd *lfd, unsigned events UNUSED)

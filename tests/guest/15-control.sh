@@ -180,7 +180,20 @@ expect 'a dead VM is no VM' 1 'there is no VM of that name' -- "$vmm" status two
 expect 'its name can be used again' 0 '' -- "${start[@]}" --name two
 two=$("$vmm" qmp two vmm-status | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')
 pids+=("$two")
+# One that does not answer, and then dies while somebody waits for it.
+kill -STOP "$two"
+expect 'ls does not wait for a VM that is silent' 0 'two                  silent' -- "$vmm" ls
+"$vmm" status two >"$console" 2>&1 &
+waiter=$!
+pids+=("$waiter")
 kill -KILL "$two"
+wait "$waiter"
+waited=$?
+if [ "$waited" = 1 ] && [ "$(wc -l <"$console")" = 1 ]; then
+	ok 'who waits for a VM that dies is told'
+else
+	not_ok 'who waits for a VM that dies is told' "exit status $waited" "$console"
+fi
 until_true died || bail_out 'it does not die'
 expect 'ls cleans up after dead VMs' 0 'NAME' -- "$vmm" ls
 if [ -e "$XDG_RUNTIME_DIR/vmm/two" ]; then
