@@ -128,7 +128,7 @@ static void handle_timer(struct run *run)
 	force_stop(run, STATUS_TIMEOUT);
 }
 
-static bool has_stopped(struct vmm *vm)
+bool has_stopped(struct vmm *vm)
 {
 	struct vmm_event event;
 

@@ -386,7 +386,7 @@ static bool wait_for_bytes(struct validate_vm *vm)
 		give_up(vm, "poll: %s", strerror(errno));
 	if (fds[0].revents & POLLIN)
 		return true;
-	if (fds[1].revents)
+	if (fds[1].revents && has_stopped(vm->vm))
 		give_up(vm, "%s", why_stopped(vm));
 	if (ms_between(now(), vm->deadline) <= 0)
 		give_up(vm, "%s took too long", vm->check[0] ? "it" : "the guest's start or end");
@@ -427,8 +427,10 @@ static void wait_for_off(struct validate_vm *vm)
 	struct pollfd p = {.fd = vmm_event_fd(vm->vm), .events = POLLIN};
 	struct vmm_result result;
 
-	if (poll(&p, 1, (int)(OFF_SECONDS * 1000 * patience(vm))) <= 0)
-		give_up(vm, "the guest did not power off");
+	do {
+		if (poll(&p, 1, (int)(OFF_SECONDS * 1000 * patience(vm))) <= 0)
+			give_up(vm, "the guest did not power off");
+	} while (!has_stopped(vm->vm));
 	vmm_wait(vm->vm, &result);
 	if (result.kind != VMM_EXIT_POWEROFF)
 		give_up(vm, "wanted a power-off: %s", why_stopped(vm));

@@ -31,6 +31,11 @@ static inline void fuzz_must(int rc)
 	(void)rc;
 }
 
+static inline void fuzz_no_event(const struct device_env *env UNUSED,
+				 enum machine_event event UNUSED, uint32_t value UNUSED)
+{
+}
+
 static inline uint64_t fuzz_ring_at(unsigned queue)
 {
 	return 0x1000u * (queue + 1);
@@ -41,6 +46,7 @@ static inline void fuzz_create(struct virtio_fuzz *f, const struct virtio_class 
 {
 	clock_fake_init(&f->clock);
 	f->env.clock = &f->clock.clock;
+	f->env.event = fuzz_no_event;
 	fuzz_must(guest_memory_create(&f->env.memory, NULL));
 	fuzz_must(guest_memory_add(f->env.memory, gpa(0), FUZZ_RAM, 0, NULL));
 	fuzz_must(loop_create(&f->env.loop, "fuzz", f->env.clock, NULL));
