@@ -37,7 +37,7 @@ if [ $# = 0 ] && [ "${VMM_VALIDATE-}" = all ]; then
 		done
 	done
 elif [ $# = 0 ]; then
-	# Each driver once; every kernel and both kinds of rings are among them.
+	# Not scsi and serial, which take longest; every kernel and both kinds of rings are among them.
 	todo=(6.1-cloud:blk:split 6.12-cloud:net:packed 6.1:rng:split 6.12-cloud:balloon:packed)
 fi
 
