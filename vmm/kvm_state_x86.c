@@ -57,7 +57,7 @@ static int get_msrs(int fd, const struct kvm_msr_list *list, struct kvm_msrs **o
 	if (!msrs)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < list->nmsrs; i++) {
-		/* The time stamp counter goes on across resets, in step with the other vCPUs'. */
+		/* See keep_tsc_in_step. */
 		if (list->indices[i] == MSR_IA32_TSC || list->indices[i] == MSR_IA32_TSC_ADJUST)
 			continue;
 		memset(&one, 0, sizeof(one));
@@ -160,6 +160,16 @@ fail:
 	return ret;
 }
 
+/*
+ * The time stamp counter goes on across resets. KVM takes a written 0 for "in step with the other
+ * vCPUs", and that is needed: on AMD it forgets the counter's offset when a vCPU shuts down.
+ */
+static void keep_tsc_in_step(int fd)
+{
+	(void)set_msr(fd, MSR_IA32_TSC_ADJUST, 0);
+	(void)set_msr(fd, MSR_IA32_TSC, 0);
+}
+
 int kvm_state_reset(int fd, const struct kvm_power_on *s)
 {
 	/* First out of VMX or SVM: while VMX is on, KVM accepts no CR4 that lacks VMXE. */
@@ -176,6 +186,7 @@ int kvm_state_reset(int fd, const struct kvm_power_on *s)
 	if (s->has_xcrs && ioctl(fd, KVM_SET_XCRS, &s->xcrs) < 0)
 		return -errno;
 	set_msrs(fd, s->msrs);
+	keep_tsc_in_step(fd);
 	if (ioctl(fd, KVM_SET_LAPIC, &s->lapic) < 0 ||
 	    ioctl(fd, KVM_SET_VCPU_EVENTS, &s->events) < 0)
 		return -errno;
