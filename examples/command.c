@@ -92,7 +92,7 @@ static int converse(struct vmm *vm, struct vmm_chardev *serial, const char *comm
 		return -1;
 	*mark = '\0';
 	fputs(start, stdout);
-	return atoi(mark + strlen(MARK));
+	return (int)strtol(mark + strlen(MARK), NULL, 10);
 }
 
 static int run(struct vmm *vm, const char *command, struct vmm_error *err)

@@ -27,8 +27,6 @@ static const struct qmp_member reset_data[] = {
 static const struct qmp_member panic_data[] = {{"action", QMP_STRING, false}, {.name = NULL}};
 static const struct qmp_member deleted_data[] = {
 	{"device", QMP_STRING, true}, {"path", QMP_STRING, false}, {.name = NULL}};
-static const struct qmp_member port_data[] = {
-	{"id", QMP_STRING, false}, {"open", QMP_BOOL, false}, {.name = NULL}};
 static const struct qmp_member balloon_data[] = {{"actual", QMP_INT, false}, {.name = NULL}};
 
 const struct qmp_event control_events[] = {
@@ -39,7 +37,6 @@ const struct qmp_event control_events[] = {
 	{"POWERDOWN", NULL},
 	{"GUEST_PANICKED", panic_data},
 	{"DEVICE_DELETED", deleted_data},
-	{"VSERPORT_CHANGE", port_data},
 	{"BALLOON_CHANGE", balloon_data},
 	{.name = NULL},
 };
@@ -136,10 +133,7 @@ static void on_notice(struct machine_watcher *watcher, const struct machine_noti
 	case MACHINE_NOTICE_DELETED:
 		qmp_tell(c->qmp, "DEVICE_DELETED", deleted(n->id));
 		break;
-	case MACHINE_NOTICE_PORT:
-		qmp_tell(c->qmp, "VSERPORT_CHANGE",
-			 json_pack("{s:s,s:b}", "id", n->id, "open", (int)n->value));
-		break;
+	case MACHINE_NOTICE_PORT:  /* not told: a guest could flood a client with them */
 	case MACHINE_NOTICE_ADDED: /* QMP has no events for these */
 	case MACHINE_NOTICE_ERROR:
 		break;
