@@ -26,7 +26,7 @@
 static struct {
 	uint32_t request; /* bytes */
 	uint64_t requests;
-	bool to_host, socket, write;
+	bool to_host, socket, write, direct;
 } job;
 
 static char path[64];
@@ -239,7 +239,8 @@ static void disk(void)
 	void *host;
 	int chain;
 
-	snprintf(options, sizeof(options), "path=%s,engine=io_uring", path);
+	snprintf(options, sizeof(options), "path=%s,engine=io_uring,cache=%s", path,
+		 job.direct ? "none" : "writeback");
 	dev = bench_device(&virtio_blk_class.device, NULL, options);
 	bench_start(virtio_device(dev), rings, 1, 3);
 	bench_ring_depth(&rings[0], DEPTH);
@@ -324,32 +325,39 @@ static void measure_serial(bool to_host, bool over_socket, uint32_t request)
 	counted(serial);
 }
 
-static void measure_disk(bool write_it)
+static void measure_disk(bool write_it, bool direct)
 {
 	double seconds;
 
 	job.request = 4096;
 	job.write = write_it;
-	job.requests = 400000;
+	job.direct = direct;
+	job.requests = direct ? 100000 : 400000;
 	seconds = timed(disk);
-	printf("virtio-blk on io_uring, %s of %u bytes, depth %u: %.0f requests/s\n",
-	       write_it ? "writes" : "reads", job.request, DEPTH, (double)job.requests / seconds);
+	printf("virtio-blk on io_uring, %s of %u bytes, cache=%s, depth %u: %.0f requests/s\n",
+	       write_it ? "writes" : "reads", job.request, direct ? "none" : "writeback", DEPTH,
+	       (double)job.requests / seconds);
 	job.requests = 20000;
 	counted(disk);
 }
 
 int main(void)
 {
+	const char *folder = getenv("VMM_BENCH_FOLDER");
+
 	/* Linux sends up to 32 KiB in one buffer, and receives into pages. */
 	measure_serial(true, false, 4096);
 	measure_serial(true, false, 32768);
 	measure_serial(false, false, 4096);
 	measure_serial(true, true, 32768);
 	measure_serial(false, true, 4096);
-	snprintf(path, sizeof(path), "/var/tmp/vmm-bench-XXXXXX");
+	/* Not /tmp, which may be in memory, where cache=none is refused. */
+	snprintf(path, sizeof(path), "%s/vmm-bench-XXXXXX", folder ? folder : "/var/tmp");
 	make_disk();
-	measure_disk(false);
-	measure_disk(true);
+	measure_disk(false, false);
+	measure_disk(true, false);
+	measure_disk(false, true);
+	measure_disk(true, true);
 	unlink(path);
 	return 0;
 }

@@ -86,11 +86,12 @@ static void nothing(struct virtio_transport *t UNUSED)
 {
 }
 
-static void no_interrupt(struct virtio_transport *t UNUSED, unsigned queue UNUSED)
+static void nothing_of_queue(struct virtio_transport *t UNUSED, unsigned queue UNUSED)
 {
 }
 
-static const struct virtio_transport_ops transport_ops = {no_interrupt, nothing, nothing};
+static const struct virtio_transport_ops transport_ops = {nothing_of_queue, nothing, nothing,
+							  nothing_of_queue};
 static struct virtio_transport transport = {&transport_ops};
 
 static void start_ring(struct bench_ring *r, struct virtio_device *vd, unsigned queue,
