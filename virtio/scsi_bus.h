@@ -25,6 +25,8 @@ struct scsi_bus;
 struct scsi_bus_ops {
 	/* The command is over. It is the controller's again. */
 	void (*complete)(struct scsi_bus *bus, struct scsi_command *cmd);
+	/* Whether a driver is at work. One that has yet to start will look for itself. */
+	bool (*driven)(const struct scsi_bus *bus);
 	/* A unit has come or is about to go. */
 	void (*plugged)(struct scsi_bus *bus, const struct scsi_lun *lun, bool added);
 	/* Something about a unit has changed (capacity, medium). */

@@ -84,6 +84,8 @@ static void tell_target(const struct scsi_lun *lun)
 {
 	const struct scsi_target *t = scsi_bus_target(lun->bus, (unsigned)lun->target);
 
+	if (!lun->bus->ops->driven(lun->bus))
+		return;
 	for (struct scsi_lun *l = scsi_target_next(t, 0); l;
 	     l = scsi_target_next(t, (unsigned)l->lun + 1))
 		if (l != lun)

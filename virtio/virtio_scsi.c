@@ -201,6 +201,7 @@ static int load(struct virtio_device *vd, struct state_reader *r, uint32_t versi
 
 static const struct scsi_bus_ops bus_ops = {
 	.complete = virtio_scsi_complete,
+	.driven = virtio_scsi_driven,
 	.plugged = virtio_scsi_plugged,
 	.changed = virtio_scsi_changed,
 };

@@ -85,7 +85,8 @@ void virtio_scsi_control(struct virtio_device *vd, unsigned queue, struct virtq_
 /* A command has ended: answer the task management functions that waited only for it. */
 void virtio_scsi_tmfs_check(struct virtio_scsi *scsi);
 
-/* scsi_bus_ops.plugged and .changed. */
+/* scsi_bus_ops.driven, .plugged and .changed. */
+bool virtio_scsi_driven(const struct scsi_bus *bus);
 void virtio_scsi_plugged(struct scsi_bus *bus, const struct scsi_lun *lun, bool added);
 void virtio_scsi_changed(struct scsi_bus *bus, const struct scsi_lun *lun, struct scsi_sense what);
 /* Give the driver what waits, as far as it has buffers. */

@@ -36,6 +36,13 @@ void virtio_scsi_events_flush(struct virtio_scsi *scsi)
 	}
 }
 
+bool virtio_scsi_driven(const struct scsi_bus *bus)
+{
+	const struct virtio_device *vd = &container_of(bus, const struct virtio_scsi, bus)->vd;
+
+	return (vd->status & VIRTIO_CONFIG_S_DRIVER_OK) && !vd->resetting;
+}
+
 static void report(struct scsi_bus *bus, const struct scsi_lun *lun, unsigned feature,
 		   uint32_t event, uint32_t reason)
 {
@@ -43,8 +50,7 @@ static void report(struct scsi_bus *bus, const struct scsi_lun *lun, unsigned fe
 	struct virtio_device *vd = &scsi->vd;
 	struct virtio_scsi_event *e;
 
-	/* A driver that has yet to start will look for itself. */
-	if (!(vd->status & VIRTIO_CONFIG_S_DRIVER_OK) || vd->resetting || !virtio_has(vd, feature))
+	if (!virtio_scsi_driven(bus) || !virtio_has(vd, feature))
 		return;
 	if (scsi->event_count == VIRTIO_SCSI_EVENTS) {
 		scsi->events_missed = true;
