@@ -35,8 +35,9 @@ struct block {
 	bool submitting;
 	unsigned in_flight;
 	struct {
-		uint64_t operations, bytes;
-	} counters[BLOCK_WRITE_ZEROES + 1]; /* by enum block_op: submitted and not refused */
+		uint64_t operations, bytes; /* submitted and not refused */
+		uint64_t errors;            /* that ended with one, or were refused */
+	} counters[BLOCK_WRITE_ZEROES + 1]; /* by enum block_op */
 	struct loop_hook hook;
 	struct list finished; /* results that wait for the hook; the result is in priv.u[0] */
 };
@@ -53,6 +54,8 @@ static void block_finish_later(struct block *block, struct block_request *req, i
 static void block_finish(struct block *block, struct block_request *req, int result)
 {
 	block->in_flight--;
+	if (result < 0 && (unsigned)req->op <= BLOCK_WRITE_ZEROES)
+		block->counters[req->op].errors++;
 	req->done(req, result);
 }
 
@@ -165,7 +168,7 @@ bool block_writeback(const struct block *block)
 	return block->writeback;
 }
 
-void block_report(const struct block *block, struct report *report)
+void block_stats(const struct block *block, struct report *report)
 {
 	static const char *const ops[] = {
 		[BLOCK_READ] = "read",
@@ -175,17 +178,23 @@ void block_report(const struct block *block, struct report *report)
 		[BLOCK_WRITE_ZEROES] = "write-zeroes",
 	};
 
-	report_u64(report, "size", block->info.size);
-	report_u64(report, "logical-block-size", block->info.logical_block_size);
-	report_bool(report, "readonly", block->info.readonly);
-	report_string(report, "engine", block->info.engine);
 	report_u64(report, "in-flight", block->in_flight);
 	for (size_t i = 0; i < ARRAY_SIZE(ops); i++) {
 		report_begin(report, ops[i]);
 		report_u64(report, "operations", block->counters[i].operations);
 		report_u64(report, "bytes", block->counters[i].bytes);
+		report_u64(report, "errors", block->counters[i].errors);
 		report_end(report);
 	}
+}
+
+void block_report(const struct block *block, struct report *report)
+{
+	report_u64(report, "size", block->info.size);
+	report_u64(report, "logical-block-size", block->info.logical_block_size);
+	report_bool(report, "readonly", block->info.readonly);
+	report_string(report, "engine", block->info.engine);
+	block_stats(block, report);
 }
 
 const struct option_desc block_resize_options[] = {

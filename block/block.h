@@ -195,6 +195,12 @@ extern const struct option_desc block_resize_options[];
  */
 void block_report(const struct block *block, struct report *report);
 
+/*
+ * Of these, what counts: requests in flight, and of each kind how many there were so far, how many
+ * bytes they were for, and how many failed. For the class's `stats`.
+ */
+void block_stats(const struct block *block, struct report *report);
+
 /* Requests in flight. */
 unsigned block_in_flight(const struct block *block);
 

@@ -134,6 +134,7 @@ int choose(const char *option, const char *value, const char *const *names);
 /* Parse the value of one option. Each returns GO_ON or STATUS_USAGE (reported). */
 int set_cpus(struct vmm_config *config, const char *value);
 int set_memory(struct vmm_config *config, const char *value);
+int set_seconds(struct timespec *time, const char *option, const char *value);
 int set_timeout(struct timespec *timeout, const char *value);
 int set_switch(bool *on, const char *option, const char *value);
 int set_log(struct vmm_config *config, const char *value);
@@ -159,6 +160,8 @@ struct run_options {
 	const char *control;      /* path of the control socket; NULL: none */
 	bool control_asked;       /* the user has decided about it */
 	bool detach;              /* run in a process of its own */
+	const char *metrics;      /* a file; NULL: none */
+	int metrics_ms;           /* between two times that it is written */
 };
 
 /* Returns GO_ON if the VM is to run; else the exit status (usage error reported, or help printed).
@@ -172,12 +175,28 @@ void run_options_help(void);
 
 /* The value of --control: GO_ON or STATUS_USAGE. */
 int set_control(struct run_options *out, const char *value);
+/*
+ * Where the console of a VM with these options is attached to: beside its control socket. Once all
+ * of them have been read; NULL: it has none.
+ */
+char *console_path(const struct run_options *out);
 /* All options have been read: the default, and what does not go together. Likewise. */
 int complete_control(struct run_options *out);
 /* Open the control socket, if there is to be one. Returns 0 or -errno with err set. */
 int open_control(struct vmm *vm, const struct run_options *options, struct vmm_error *err);
 /* After vmm_destroy, which has removed the socket. */
 void remove_control_folder(const struct run_options *options);
+
+/* ---- run_metrics.c ---- */
+
+struct metrics;
+/* The value of --metrics: GO_ON or STATUS_USAGE. */
+int set_metrics(struct run_options *out, const char *value);
+/* Write the file, if there is to be one, and go on doing so. Returns 0 or -errno with err set. */
+int metrics_start(struct metrics **metrics, struct vmm *vm, const struct run_options *options,
+		  struct vmm_error *err);
+/* Before vmm_destroy. The file goes. NULL is allowed. */
+void metrics_stop(struct metrics *metrics);
 
 /* ---- detach.c ---- */
 
@@ -195,6 +214,7 @@ void detach_done(int fd);
 struct wishes {
 	struct run_options *out;
 	const char *serial;     /* options of the serial port; NULL: not asked for */
+	bool attach;            /* --serial attach: they are known in the end */
 	const char *root;       /* the first disk in the guest; NULL: no disk */
 	bool console;           /* there is a virtio console */
 	bool net, balloon, rng; /* the user has decided: no default */
@@ -232,6 +252,10 @@ void terminal_guard(bool restore_modes);
 
 /* Put the remembered state back. Async-signal-safe; harmless when called again. */
 void terminal_restore(void);
+
+/* After terminal_guard(true): no echo, no lines, no signals. False: standard input is no terminal.
+ */
+bool terminal_make_raw(void);
 
 /*
  * SIGTSTP: restore and stop. After SIGCONT, terminal_continue makes the terminal again what it was

@@ -8,7 +8,7 @@
 
 #include "control.h"
 
-enum { TAKES_JSON = 1, TAKES_FOLLOW = 2, TAKES_TIMEOUT = 4 };
+enum { TAKES_JSON = 1, TAKES_FOLLOW = 2, TAKES_TIMEOUT = 4, TAKES_STATS = 8 };
 
 #ifdef CONFIG_JANSSON
 #define RUNS(fn) .run = fn
@@ -41,6 +41,21 @@ static const struct verb {
 	{"resume", "NAME", "let them go on", NULL, 1, 1, 0, RUNS(verb_simple)},
 	{"reset", "NAME", "press the reset button", NULL, 1, 1, 0, RUNS(verb_simple)},
 	{"powerdown", "NAME", "press the power button", NULL, 1, 1, 0, RUNS(verb_simple)},
+	{"attach", "NAME [ID]", "talk to its console; Ctrl-a x detaches, and the VM goes on",
+	 "Shows what the console printed last, then what it prints. Who attaches takes it over from who\n"
+	 "was there before. ID: of the device, where a VM has several such consoles. There is one in a VM\n"
+	 "that was started with --detach, --serial attach or, for example, --console attach:/PATH.\n"
+	 "\n"
+	 "On a terminal: Ctrl-a x detaches, Ctrl-a a sends Ctrl-a, Ctrl-a h helps. Other input is passed\n"
+	 "on as it is, and at its end the console is still shown. Ends with status 0 when it was detached\n"
+	 "or the VM has ended, 1 if the console was taken over.\n",
+	 1, 2, 0, RUNS(verb_attach)},
+	{"stats", "[NAME] [--follow] [--interval SECONDS] [--json | --prometheus]",
+	 "show what a VM does: CPU time, exits, disks, networks, memory",
+	 "Totals since it was started; with --follow what there is per second, every second or every\n"
+	 "--interval: on a terminal a view that is redrawn, else a line each time, until the VM has ended.\n"
+	 "--json prints totals as an object. --prometheus prints metrics, of all VMs if no NAME is given.\n",
+	 0, 1, TAKES_JSON | TAKES_FOLLOW | TAKES_STATS, RUNS(verb_stats)},
 	{"balloon", "NAME [SIZE] [--json]", "show or set how much memory the guest has",
 	 NULL, 1, 2, TAKES_JSON, RUNS(verb_balloon)},
 	{"device", "ls|add|del|act NAME ...", "list, add, remove devices, or act on one",
@@ -94,13 +109,37 @@ bool control_help(const char *command)
 
 #ifdef CONFIG_JANSSON
 
+/* What is behind `--option`, in the same word or the next; NULL: it is another, or ends there. */
+static const char *option_text(const char *option, int argc, char **argv, int *i)
+{
+	size_t len = strlen(option);
+
+	if (strncmp(argv[*i], option, len) != 0)
+		return NULL;
+	if (argv[*i][len] == '=')
+		return argv[*i] + len + 1;
+	return argv[*i][len] == '\0' && *i + 1 < argc ? argv[++*i] : NULL;
+}
+
+static int unknown_option(const struct verb *verb, const char *word)
+{
+	static const char *const names[] = {"json",       "follow", "timeout", "interval",
+					    "prometheus", "help",   NULL};
+	char hint[64];
+
+	if (((verb->takes & TAKES_TIMEOUT) && strcmp(word, "--timeout") == 0) ||
+	    ((verb->takes & TAKES_STATS) && strcmp(word, "--interval") == 0))
+		return usage_error("%s needs a value: %s SECONDS", word, word);
+	did_you_mean(hint, sizeof(hint), word + strspn(word, "-"), "--", names);
+	return usage_error("unknown option %s%s (usage: vmm %s %s)", word, hint, verb->name,
+			   verb->usage);
+}
+
 /* A word that begins with '-'. GO_ON or the exit status. */
 static int take_option(const struct verb *verb, struct control_args *args, int argc, char **argv,
 		       int *i)
 {
-	static const char *const names[] = {"json", "follow", "timeout", "help", NULL};
-	const char *word = argv[*i];
-	char hint[64];
+	const char *word = argv[*i], *text;
 
 	if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
 		return print_help(verb->name);
@@ -108,17 +147,14 @@ static int take_option(const struct verb *verb, struct control_args *args, int a
 		args->json = true;
 	else if (strcmp(word, "--follow") == 0 && (verb->takes & TAKES_FOLLOW))
 		args->follow = true;
-	else if (strncmp(word, "--timeout=", 10) == 0 && (verb->takes & TAKES_TIMEOUT))
-		args->timeout = word + 10;
-	else if (strcmp(word, "--timeout") == 0 && (verb->takes & TAKES_TIMEOUT)) {
-		if (*i + 1 >= argc)
-			return usage_error("--timeout needs a value: --timeout SECONDS");
-		args->timeout = argv[++*i];
-	} else {
-		did_you_mean(hint, sizeof(hint), word + strspn(word, "-"), "--", names);
-		return usage_error("unknown option %s%s (usage: vmm %s %s)", word, hint, verb->name,
-				   verb->usage);
-	}
+	else if (strcmp(word, "--prometheus") == 0 && (verb->takes & TAKES_STATS))
+		args->prometheus = true;
+	else if ((verb->takes & TAKES_TIMEOUT) && (text = option_text("--timeout", argc, argv, i)))
+		args->timeout = text;
+	else if ((verb->takes & TAKES_STATS) && (text = option_text("--interval", argc, argv, i)))
+		args->interval = text;
+	else
+		return unknown_option(verb, word);
 	return GO_ON;
 }
 

@@ -10,6 +10,8 @@
 
 /* ---- run_control.c: names and sockets ---- */
 
+#define CONSOLE_SOCKET "console.sock" /* beside the control socket of a VM with a name */
+
 /* The folder with one folder for each VM; NULL: $XDG_RUNTIME_DIR is not set. Allocated. */
 char *control_folder(void);
 /* The socket of a VM: of that name, or, where it has a '/', at that path. NULL as above. */
@@ -17,6 +19,7 @@ char *control_path(const char *name);
 
 #ifdef CONFIG_JANSSON
 #include <jansson.h>
+#include <stdio.h>
 
 /* ---- control_client.c ---- */
 
@@ -54,8 +57,8 @@ struct control_args {
 	const char *verb;
 	const char *words[8]; /* what stands there beside options */
 	unsigned count;
-	bool json, follow;
-	const char *timeout; /* as written, or NULL */
+	bool json, follow, prometheus;
+	const char *timeout, *interval; /* as written, or NULL */
 };
 
 /* Each returns the exit status. */
@@ -69,6 +72,26 @@ int verb_disk(const struct control_args *args);
 int verb_net(const struct control_args *args);
 int verb_events(const struct control_args *args);
 int verb_qmp(const struct control_args *args);
+int verb_attach(const struct control_args *args);
+int verb_stats(const struct control_args *args);
+
+/* ---- control_watch.c ---- */
+
+/* The names of VMs that have a folder, sorted; their number. *names: as `allocate`. */
+size_t control_names(const char *folder, const char ***names);
+
+/* ---- control_attach.c ---- */
+
+/*
+ * Of what query-chardev tells: the socket of the console that can be attached to, with this id or
+ * (NULL) the first; NULL: there is none. *label (may be NULL): its id. They are the list's.
+ */
+const char *console_in(const json_t *chardevs, const char *id, const char **label);
+
+/* ---- control_prometheus.c ---- */
+
+/* Print the statistics of VMs (an array of what vmm_stats tells) in the text format 0.0.4. */
+void prometheus_print(FILE *out, const json_t *vms);
 
 /* Connect, run one command, report what goes wrong. NULL: *status is the exit status. */
 json_t *call_once(const char *name, const char *command, json_t *args, int *status);

@@ -61,14 +61,33 @@ static long long number_of(const json_t *object, const char *name)
 
 /* ---- the VM ---- */
 
+/* vmm-status, and the console that can be attached to as "console". NULL: reported. */
+static json_t *examine_vm(const char *name)
+{
+	struct client client;
+	json_t *status, *chardevs;
+	const char *console;
+
+	if (client_open(&client, name, false) != CONNECTED)
+		return NULL;
+	status = client_call(&client, "vmm-status", NULL);
+	chardevs = status ? client_call(&client, "query-chardev", NULL) : NULL;
+	console = console_in(chardevs, NULL, NULL);
+	if (console)
+		json_object_set_new(status, "console", json_string(console));
+	json_decref(chardevs);
+	client_close(&client);
+	return status;
+}
+
 int verb_status(const struct control_args *args)
 {
-	int status;
-	json_t *s = call_once(args->words[0], "vmm-status", NULL, &status);
+	json_t *s = examine_vm(args->words[0]);
+	const char *console;
 	long long up;
 
 	if (!s || args->json)
-		return s ? print_json(s) : status;
+		return s ? print_json(s) : STATUS_ERROR;
 	up = number_of(s, "uptime");
 	printf("name    %s\n", text_of(s, "name"));
 	printf("status  %s\n", text_of(s, "status"));
@@ -77,6 +96,9 @@ int verb_status(const struct control_args *args)
 	printf("uptime  %lld:%02lld:%02lld\n", up / 3600, up / 60 % 60, up % 60);
 	printf("pid     %lld\n", number_of(s, "pid"));
 	printf("version %s\n", text_of(s, "version"));
+	console = text_of(s, "console");
+	if (*console)
+		printf("console %s\n", console);
 	json_decref(s);
 	return finish_output();
 }

@@ -19,11 +19,12 @@
 /* A VM that died (or ends just now) has left its folder. */
 static void clean_up(const char *name)
 {
-	char *path = control_path(name);
+	char *path = control_path(name), *folder = duplicate(path);
 
+	*strrchr(folder, '/') = '\0';
+	unlink(format("%s/" CONSOLE_SOCKET, folder));
 	unlink(path);
-	*strrchr(path, '/') = '\0';
-	rmdir(path);
+	rmdir(folder);
 }
 
 /* What there is to say about the VM `name`, or NULL if it is dead. */
@@ -49,8 +50,7 @@ static int by_name(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* The names in the folder, sorted; their number. *names is allocated. */
-static size_t names_in(const char *folder, const char ***names)
+size_t control_names(const char *folder, const char ***names)
 {
 	DIR *dir = opendir(folder);
 	const struct dirent *entry;
@@ -103,7 +103,7 @@ int verb_ls(const struct control_args *args)
 		message("XDG_RUNTIME_DIR is not set, so VMs have no names here");
 		return STATUS_ERROR;
 	}
-	count = names_in(folder, &names);
+	count = control_names(folder, &names);
 	for (i = 0; i < count; i++)
 		if ((vm = examine(names[i])))
 			json_array_append_new(list, vm);

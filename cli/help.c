@@ -78,7 +78,8 @@ static void help_exit_status(void)
 	       "  odd   the guest wrote the value V to the device debug-exit: (V << 1 | 1) & 255.\n"
 	       "        V from 1 to 62 gives a status that means nothing else\n"
 	       "\n"
-	       "Other commands end with 0, 1 or 2; vmm stop with 124 if the guest goes on.\n");
+	       "Other commands end with 0, 1 or 2; vmm stop with 124 if the guest goes on, and\n"
+	       "vmm attach with 129, 130 or 143 after a signal.\n");
 }
 
 static const struct {

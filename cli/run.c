@@ -22,6 +22,7 @@
 struct run {
 	const struct run_options *options;
 	struct vmm *vm;
+	struct metrics *metrics;
 	int signal_fd;
 	int detach_fd; /* for detach_done; -1: none */
 	int timer_fd;
@@ -281,6 +282,8 @@ static int start(struct run *run, struct vmm_error *err)
 	if (!r)
 		r = add_devices(run, err);
 	if (!r)
+		r = metrics_start(&run->metrics, run->vm, options, err);
+	if (!r)
 		r = vmm_start(run->vm, err);
 	if (!r)
 		terminal_note_raw();
@@ -299,6 +302,7 @@ static int start_and_wait(struct run *run)
 		vmm_wait(run->vm, &result);
 		let_signals_end_us(run);
 	}
+	metrics_stop(run->metrics);
 	vmm_destroy(run->vm);
 	remove_control_folder(run->options);
 	terminal_restore();

@@ -3,6 +3,7 @@
  * Where the control sockets of VMs are, and the one that `vmm run` opens.
  *
  *     $XDG_RUNTIME_DIR/vmm/NAME/control.sock
+ *     $XDG_RUNTIME_DIR/vmm/NAME/console.sock   where `vmm attach` finds the serial port
  */
 #include <errno.h>
 #include <stdio.h>
@@ -27,6 +28,20 @@ char *control_path(const char *name)
 	if (strchr(name, '/'))
 		return duplicate(name);
 	return folder ? format("%s/%s/control.sock", folder, name) : NULL;
+}
+
+char *console_path(const struct run_options *out)
+{
+	const char *name = out->config.name;
+	char *path;
+
+	if (out->control_asked)
+		return out->control ? format("%s.console", out->control) : NULL;
+	path = name && *name && *name != '.' && !strchr(name, '/') ? control_path(name) : NULL;
+	if (!path)
+		return NULL;
+	*strrchr(path, '/') = '\0';
+	return format("%s/" CONSOLE_SOCKET, path);
 }
 
 int set_control(struct run_options *out, const char *value)

@@ -224,6 +224,9 @@ int set_serial(struct wishes *wishes, const char *value)
 		return show_streams("--serial", "isa-serial");
 	if (!*value)
 		return needs_value("--serial", "STREAM");
+	wishes->attach = strcmp(value, "attach") == 0;
+	if (wishes->attach) /* where, the name decides, which may not have been read */
+		return GO_ON;
 	wishes->serial = connected_options("isa-serial", "chardev", value);
 	return check_device("--serial", "isa-serial", wishes->serial);
 }
@@ -338,17 +341,48 @@ static int check_stdin(struct run_options *out)
 	return GO_ON;
 }
 
+/* The options of a serial port for `vmm attach`; NULL: nothing could find it. */
+static char *attachable(const struct run_options *out)
+{
+	const char *path = console_path(out);
+
+	return path && *path == '/' ? format("chardev=%s", quote_option(format("attach:%s", path)))
+				    : NULL;
+}
+
+/* In the background, where nobody has taken thought for another console. */
+static const char *default_serial(const struct wishes *wishes)
+{
+	const struct run_options *out = wishes->out;
+	struct vmm_error err;
+	char *serial;
+
+	for (size_t i = 0; i < out->device_count; i++)
+		if (uses_stdin(&out->devices[i]))
+			return "chardev=none";
+	if (!out->detach)
+		return "chardev=stdio";
+	serial = wishes->console ? NULL : attachable(out);
+	/* Its path may be too long. */
+	return serial && !vmm_check_device("isa-serial", serial, "", &err) ? serial
+									   : "chardev=none";
+}
+
 static int append_serial(struct wishes *wishes)
 {
 	struct run_options *out = wishes->out;
-	bool taken = false;
 
+	if (wishes->attach) {
+		wishes->serial = attachable(out);
+		if (!wishes->serial)
+			return usage_error("--serial attach: nothing could find it; give the VM a "
+					   "--name (and set XDG_RUNTIME_DIR), or say "
+					   "attach:/PATH");
+	}
 	if (!wishes->serial && has_device(out, "isa-serial"))
 		return GO_ON;
-	for (size_t i = 0; i < out->device_count; i++)
-		taken |= uses_stdin(&out->devices[i]);
 	if (!wishes->serial)
-		wishes->serial = taken || out->detach ? "chardev=none" : "chardev=stdio";
+		wishes->serial = default_serial(wishes);
 	return append(out, "--serial", "isa-serial", wishes->serial);
 }
 

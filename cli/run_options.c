@@ -25,6 +25,7 @@ enum run_option {
 	OPT_NAME,
 	OPT_CONTROL,
 	OPT_DETACH,
+	OPT_METRICS,
 	OPT_LOG,
 	OPT_VERBOSE,
 	OPT_QUIET,
@@ -56,7 +57,8 @@ static const struct cli_option table[] = {
 	 OPT_MEMORY},
 	{"serial", 's', "STREAM",
 	 "Where the first serial port goes: stdio (default; leave with Ctrl-a x), pty (-v tells its\n"
-	 "name), unix:PATH, file:PATH or none. --serial help lists them.", OPT_SERIAL},
+	 "name), attach (for 'vmm attach NAME'; with --detach the default), unix:PATH, file:PATH or\n"
+	 "none. --serial help lists them.", OPT_SERIAL},
 	{"console", 0, "STREAM",
 	 "A virtio console, /dev/hvc0 in the guest; several are hvc0, hvc1 and so on.", OPT_CONSOLE},
 	{"port", 'p', "NAME=STREAM",
@@ -84,6 +86,9 @@ static const struct cli_option table[] = {
 	{"detach", 0, NULL,
 	 "Return when the guest runs; it goes on without the terminal. Needs --name or --control.",
 	 OPT_DETACH},
+	{"metrics", 0, "FILE[,interval=SECONDS]",
+	 "Write the VM's metrics to this file in Prometheus' text format, every 10 seconds; for\n"
+	 "node_exporter's textfile collector. The file goes with the VM.", OPT_METRICS},
 	{"log", 0, "error|warn|info|debug", "What is reported on standard error. Default: warn.",
 	 OPT_LOG},
 	{"verbose", 'v', NULL, "More of that: info; twice: debug.", OPT_VERBOSE},
@@ -151,6 +156,8 @@ static int set_option(struct parse *parse, int id, const char *value)
 	case OPT_DETACH:
 		out->detach = true;
 		return GO_ON;
+	case OPT_METRICS:
+		return set_metrics(out, value);
 	case OPT_LOG:
 		return set_log(config, value);
 	case OPT_VERBOSE:

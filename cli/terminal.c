@@ -107,6 +107,25 @@ void terminal_guard(bool restore_modes)
 	catch_deadly_signals();
 }
 
+bool terminal_make_raw(void)
+{
+	struct termios raw = guard.modes;
+
+	if (!guard.modes_saved)
+		return false;
+	/* As the library does for a console on stdio: output processing stays on. */
+	raw.c_iflag &=
+		~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IXON);
+	raw.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON | IEXTEN | ISIG);
+	raw.c_cflag = (raw.c_cflag & ~(tcflag_t)(CSIZE | PARENB)) | CS8;
+	raw.c_cc[VMIN] = 1;
+	raw.c_cc[VTIME] = 0;
+	if (tcsetattr(STDIN_FILENO, TCSANOW, &raw) != 0)
+		return false;
+	terminal_note_raw();
+	return true;
+}
+
 void terminal_note_raw(void)
 {
 	if (guard.modes_saved)

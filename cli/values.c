@@ -109,7 +109,7 @@ int set_cpus(struct vmm_config *config, const char *value)
 	return GO_ON;
 }
 
-int set_timeout(struct timespec *timeout, const char *value)
+int set_seconds(struct timespec *time, const char *option, const char *value)
 {
 	const char *p = value;
 	uint64_t seconds, ns = 0;
@@ -124,12 +124,17 @@ int set_timeout(struct timespec *timeout, const char *value)
 	}
 	if (*p || (seconds == 0 && ns == 0) || seconds > 1000000000)
 		goto bad;
-	timeout->tv_sec = (time_t)seconds;
-	timeout->tv_nsec = (long)ns;
+	time->tv_sec = (time_t)seconds;
+	time->tv_nsec = (long)ns;
 	return GO_ON;
 bad:
-	return usage_error("--timeout %s: must be a number of seconds above 0, such as 30 or 2.5",
+	return usage_error("%s %s: must be a number of seconds above 0, such as 30 or 2.5", option,
 			   value);
+}
+
+int set_timeout(struct timespec *timeout, const char *value)
+{
+	return set_seconds(timeout, "--timeout", value);
 }
 
 static int set_memory_size(struct vmm_config *config, const char *text)

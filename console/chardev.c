@@ -361,6 +361,7 @@ static const struct chardev_kind kinds[] = {
 	{"stdio", "stdio", "standard input and output"},
 	{"pty", "pty[,link=PATH]", "a pseudo terminal"},
 	{"unix", "unix:PATH", "a socket that one client at a time may use"},
+	{"attach", "attach:/PATH", "a socket for `vmm attach`, which shows the latest output"},
 	{"file", "file:PATH", "output to a file"},
 	{"ring", "ring[:size=BYTES]", "memory that keeps the latest output"},
 	{"none", "none", "nothing"},
@@ -371,8 +372,9 @@ static const struct {
 	char separator; /* between the name and its arguments; 0: it has none */
 	const struct chardev_ops *ops;
 } backends[] = {
-	{',', &chardev_stdio_ops}, {',', &chardev_pty_ops},  {':', &chardev_unix_ops},
-	{':', &chardev_file_ops},  {':', &chardev_ring_ops}, {0, &chardev_none_ops},
+	{',', &chardev_stdio_ops},  {',', &chardev_pty_ops},  {':', &chardev_unix_ops},
+	{':', &chardev_attach_ops}, {':', &chardev_file_ops}, {':', &chardev_ring_ops},
+	{0, &chardev_none_ops},
 };
 
 _Static_assert(ARRAY_SIZE(kinds) == ARRAY_SIZE(backends) + 1, "one for each");
@@ -414,10 +416,11 @@ static int unknown_backend(const char *spec, const char *what, struct vmm_error 
 		names[i] = kinds[i].name;
 	snprintf(word, sizeof(word), "%.*s", (int)strcspn(spec, ",:="), spec);
 	near = nearest_name(word, names);
-	return error_set(err, EINVAL,
-			 "%s: \"%s\" is not stdio, pty, unix:PATH, file:PATH, ring or none%s%s%s",
-			 what, spec, near ? "; did you mean " : "", near ? near : "",
-			 near ? "?" : "");
+	return error_set(
+		err, EINVAL,
+		"%s: \"%s\" is not stdio, pty, unix:PATH, attach:/PATH, file:PATH, ring or "
+		"none%s%s%s",
+		what, spec, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
 int chardev_check(const char *spec, const char *what, struct vmm_error *err)

@@ -40,7 +40,9 @@ struct chardev_frontend {
 
 /*
  * spec: `stdio[,wait-for=TEXT][,signal=on|off]`, `pty[,link=PATH]`, `unix:PATH` (server; a client
- * may come, go and come back), `file:PATH`, `ring[:size=BYTES]` (memory that keeps the latest
+ * may come, go and come back), `attach:/PATH` (the same for people: mode 0600, a client is sent the
+ * latest 64 KiB of output first, takes over from the one before, and is disconnected if it keeps
+ * the guest waiting for 5 seconds), `file:PATH`, `ring[:size=BYTES]` (memory that keeps the latest
  * output), `none`. what: how messages name the option ("--serial").
  *
  * stdio: a terminal is put into raw mode and restored by chardev_destroy; Ctrl-a x quits, Ctrl-a a

@@ -89,6 +89,7 @@ struct chardev {
 extern const struct chardev_ops chardev_stdio_ops;
 extern const struct chardev_ops chardev_pty_ops;
 extern const struct chardev_ops chardev_unix_ops;
+extern const struct chardev_ops chardev_attach_ops;
 extern const struct chardev_ops chardev_file_ops;
 extern const struct chardev_ops chardev_none_ops;
 extern const struct chardev_ops chardev_ring_ops;

@@ -134,6 +134,11 @@ struct device_class {
 	 * either at once or later, on the home loop. Called on the home loop, lock not held.
 	 */
 	void (*quiesce)(struct device *dev);
+	/*
+	 * Optional. What the device has done so far, as numbers that only grow unless they are
+	 * amounts: into an object that is open. Home loop, lock not held; costs next to nothing.
+	 */
+	void (*stats)(struct device *dev, struct report *report);
 	/* Save fields into a section that is already open. Quiesced. */
 	void (*save)(struct device *dev, struct state_writer *w);
 	/* Parse, validate, commit: on error the device is as it was. Quiesced. */

@@ -234,6 +234,15 @@ static int status(struct device *dev, const void *args UNUSED, struct report *re
 	return 0;
 }
 
+/* Of the medium: another one begins at 0. */
+static void stats(struct device *dev, struct report *report)
+{
+	const struct scsi_cd *cd = scsi_cd(scsi_lun(dev));
+
+	if (cd->block)
+		block_stats(cd->block, report);
+}
+
 static const struct device_action actions[] = {
 	{.name = "eject",
 	 .help = "take the medium out; the tray stays open",
@@ -433,6 +442,7 @@ const struct scsi_lun_class scsi_cd_class = {
 			.state_version = 1,
 			.realize = realize,
 			.unrealize = unrealize,
+			.stats = stats,
 			.quiesce = scsi_lun_quiesce,
 			.reset = scsi_lun_reset_device,
 			.save = save,

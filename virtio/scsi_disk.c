@@ -261,6 +261,11 @@ static int status(struct device *dev, const void *args UNUSED, struct report *re
 	return 0;
 }
 
+static void stats(struct device *dev, struct report *report)
+{
+	block_stats(scsi_disk(scsi_lun(dev))->block, report);
+}
+
 static const struct device_action actions[] = {
 	{.name = "resize",
 	 .help = "make the disk larger, and tell the guest",
@@ -306,6 +311,7 @@ const struct scsi_lun_class scsi_disk_class = {
 			.state_version = 1,
 			.realize = realize,
 			.unrealize = unrealize,
+			.stats = stats,
 			.quiesce = scsi_lun_quiesce,
 			.reset = scsi_lun_reset_device,
 			.save = save,

@@ -270,24 +270,34 @@ static int run_target(struct device *dev, const void *args, struct report *repor
 	return 0;
 }
 
-static int run_status(struct device *dev, const void *args UNUSED, struct report *report,
-		      struct vmm_error *err UNUSED)
+/* What the guest has, and what it says about that. */
+static void stats(struct device *dev, struct report *report)
 {
 	const uint64_t ram = guest_memory_size(dev->env->memory);
 	struct virtio_balloon *b = virtio_balloon(virtio_device(dev));
 
 	device_lock(dev);
-	report_u64(report, "memory", ram);
 	report_u64(report, "target", ram - ((uint64_t)b->num_pages << BALLOON_PAGE_SHIFT));
 	/* The driver's word: it may be anything. */
 	report_u64(report, "actual", ram - MIN(ram, (uint64_t)b->actual << BALLOON_PAGE_SHIFT));
+	balloon_stats_report(b, report);
+	device_unlock(dev);
+}
+
+static int run_status(struct device *dev, const void *args UNUSED, struct report *report,
+		      struct vmm_error *err UNUSED)
+{
+	struct virtio_balloon *b = virtio_balloon(virtio_device(dev));
+
+	report_u64(report, "memory", guest_memory_size(dev->env->memory));
+	stats(dev, report);
+	device_lock(dev);
 	report_bool(report, "driver", b->vd.status & VIRTIO_CONFIG_S_DRIVER_OK);
 	report_u64(report, "returned-inflated", b->inflated_bytes);
 	report_u64(report, "returned-reported", b->reported_bytes);
 	report_u64(report, "returned-hinted", b->hinted_bytes);
 	report_bool(report, "hinting", b->cmd_id > VIRTIO_BALLOON_CMD_ID_DONE);
 	report_bool(report, "hints-complete", b->hints_complete);
-	balloon_stats_report(b, report);
 	device_unlock(dev);
 	return 0;
 }
@@ -492,6 +502,7 @@ const struct virtio_class virtio_balloon_class = {
 			.state_version = 1,
 			.realize = realize,
 			.unrealize = unrealize,
+			.stats = stats,
 		},
 	.device_id = VIRTIO_ID_BALLOON,
 	.pci_class = 0x00ff00, /* unclassified, as other hypervisors have it */

@@ -100,9 +100,12 @@ void balloon_stats_report(const struct virtio_balloon *b, struct report *report)
 	if (!b->stats.update_ns)
 		return;
 	report_begin(report, "stats");
+	/* The guest's numbers can be anything; beyond this, readers of JSON refuse the whole of it.
+	 */
 	report_u64(report, "age-ms", (now - b->stats.update_ns) / NS_PER_MS);
 	for (unsigned tag = 0; tag < BALLOON_STATS_MAX; tag++)
 		if (b->stats.present >> tag & 1)
-			report_u64(report, names[tag], b->stats.values[tag]);
+			report_u64(report, names[tag],
+				   MIN(b->stats.values[tag], (uint64_t)INT64_MAX));
 	report_end(report);
 }

@@ -256,6 +256,11 @@ static int status(struct device *dev, const void *args UNUSED, struct report *re
 	return 0;
 }
 
+static void stats(struct device *dev, struct report *report)
+{
+	block_stats(virtio_blk(virtio_device(dev))->block, report);
+}
+
 static int run_throttle(struct device *dev, const void *args, struct report *report UNUSED,
 			struct vmm_error *err)
 {
@@ -311,6 +316,7 @@ const struct virtio_class virtio_blk_class = {
 			.state_version = 1,
 			.realize = realize,
 			.unrealize = unrealize,
+			.stats = stats,
 		},
 	.device_id = VIRTIO_ID_BLOCK,
 	.pci_class = 0x010000, /* mass storage, SCSI: what guests expect of virtio disks */

@@ -342,6 +342,7 @@ const struct virtio_class virtio_net_class = {
 			.check = virtio_net_check,
 			.realize = realize,
 			.unrealize = unrealize,
+			.stats = virtio_net_stats,
 		},
 	.device_id = VIRTIO_ID_NET,
 	.pci_class = 0x020000, /* network, Ethernet */

@@ -219,6 +219,8 @@ uint64_t virtio_net_offered(const struct virtio_net *n);
 
 void virtio_net_save(struct virtio_device *vd, struct state_writer *w);
 int virtio_net_load(struct virtio_device *vd, struct state_reader *r, uint32_t version);
+/* device_class.stats */
+void virtio_net_stats(struct device *dev, struct report *r);
 /* The actions `link`, `announce`, `throttle` and `status`. */
 extern const struct device_action virtio_net_actions[];
 

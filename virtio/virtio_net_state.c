@@ -282,6 +282,17 @@ static void report_counters(struct report *r, const struct virtio_net *n)
 	report_end(r);
 }
 
+void virtio_net_stats(struct device *dev, struct report *r)
+{
+	const struct virtio_net *n = virtio_net(virtio_device(dev));
+
+	device_lock(dev);
+	report_counters(r, n);
+	/* Of what passes these by, nothing is counted here. */
+	report_u64(r, "vhost-queue-pairs", virtio_net_vhost_pairs(n));
+	device_unlock(dev);
+}
+
 static int status(struct device *dev, const void *args UNUSED, struct report *r,
 		  struct vmm_error *err UNUSED)
 {

@@ -8,8 +8,6 @@
 #include <sys/sysinfo.h>
 
 #include "devices/devices.h"
-#include "virtio/virtio_balloon.h"
-#include "virtio/virtio_classes.h"
 #include "vmm/control.h"
 #include "vmm/layout_x86.h"
 #include "vmm/machine.h"
@@ -282,7 +280,7 @@ enum vmm_state vmm_get_state(struct vmm *vm)
 	return VMM_STATE_CREATED;
 }
 
-/* ---- what happens, and how much ---- */
+/* ---- what happens ---- */
 
 int vmm_event_fd(const struct vmm *vm)
 {
@@ -292,27 +290,6 @@ int vmm_event_fd(const struct vmm *vm)
 int vmm_next_event(struct vmm *vm, struct vmm_event *event)
 {
 	return event_queue_take(&vm->events, event);
-}
-
-int vmm_memory_stats(struct vmm *vm, struct vmm_memory_stats *stats, struct vmm_error *err)
-{
-	struct device *balloon;
-	uint64_t resident, held = 0;
-	int ret = guest_memory_resident(vm->memory, &resident);
-
-	if (ret < 0)
-		return error_set_errno(err, -ret, "cannot count the memory of VM %s", vm->name);
-	pthread_mutex_lock(&vm->devices_lock);
-	balloon = machine_find_device(&vm->env, NULL, &virtio_balloon_class.device);
-	if (balloon)
-		held = virtio_balloon_size(balloon);
-	pthread_mutex_unlock(&vm->devices_lock);
-	*stats = (struct vmm_memory_stats){
-		.size = vm->memory_size,
-		.resident = resident,
-		.ballooned = MIN(held, vm->memory_size),
-	};
-	return 0;
 }
 
 /* ---- the end ---- */

@@ -7,7 +7,9 @@
 
 #include <linux/kvm.h>
 #include <pthread.h>
+#include <stdatomic.h>
 
+#include "core/report.h"
 #include "vmm/boot.h"
 #include "vmm/kvm.h"
 #include "vmm/layout_x86.h"
@@ -65,5 +67,26 @@ int kvm_state_reset(int vcpu_fd, const struct kvm_power_on *state) MUST_CHECK;
 /* Point the boot vCPU at the kernel's entry. */
 int kvm_state_boot(int vcpu_fd, const struct boot_entry *entry) MUST_CHECK;
 void kvm_state_free(struct kvm_power_on *state);
+
+/* kvm_exit.c: KVM_EXIT_… by name ("IO"), or NULL. */
+const char *kvm_exit_name(unsigned reason);
+
+/* How often a vCPU has left the guest, by reason; the last one counts what is beyond. */
+#define KVM_EXITS 48u
+struct kvm_exits {
+	_Atomic uint64_t count[KVM_EXITS];
+};
+
+/* The vCPU's thread alone counts, so that only the store must be whole. */
+static inline void kvm_exits_count(struct kvm_exits *exits, uint32_t reason)
+{
+	_Atomic uint64_t *count = &exits->count[MIN(reason, KVM_EXITS - 1)];
+
+	atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
+			      memory_order_relaxed);
+}
+
+/* Those that there were, as an object "exits". Any thread. */
+void kvm_exits_report(const struct kvm_exits *exits, struct report *report);
 
 #endif

@@ -78,9 +78,14 @@ static json_t *describe_stats(const json_t *device, const json_t *status)
 {
 	const char *id = device_string(device, "id");
 
-	return json_pack("{s:s,s:s,s:s,s:{s:o,s:o,s:o,s:o,s:o,s:o,s:o}}", "device", id, "qdev", id,
-			 "node-name", id, "stats", "rd_bytes", counter(status, "read", "bytes"),
-			 "rd_operations", counter(status, "read", "operations"), "wr_bytes",
+	return json_pack("{s:s,s:s,s:s,s:{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}}", "device",
+			 id, "qdev", id, "node-name", id, "stats", "failed_rd_operations",
+			 counter(status, "read", "errors"), "failed_wr_operations",
+			 counter(status, "write", "errors"), "failed_flush_operations",
+			 counter(status, "flush", "errors"), "failed_unmap_operations",
+			 counter(status, "discard", "errors"), "rd_bytes",
+			 counter(status, "read", "bytes"), "rd_operations",
+			 counter(status, "read", "operations"), "wr_bytes",
 			 counter(status, "write", "bytes"), "wr_operations",
 			 counter(status, "write", "operations"), "flush_operations",
 			 counter(status, "flush", "operations"), "unmap_bytes",

@@ -240,6 +240,7 @@ const struct qmp_command control_commands[] = {
 	{"blockdev-change-medium", .args = change_args, .run = run_change_medium,
 	 DIFFERS("vmm-only-raw-read-only")},
 	{"vmm-status", .run = run_vmm_status, ANSWERS},
+	{"vmm-stats", .run = run_vmm_stats, ANSWERS},
 	{"vmm-devices", .run = run_vmm_devices, ANSWERS},
 	{"vmm-action", .args = action_args, .run = run_vmm_action, ANSWERS},
 	END,

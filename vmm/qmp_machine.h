@@ -51,6 +51,9 @@ int run_query_pci(struct qmp_call *call);
 int run_vmm_devices(struct qmp_call *call);
 int run_vmm_action(struct qmp_call *call);
 
+/* qmp_stats.c */
+int run_vmm_stats(struct qmp_call *call);
+
 /* qmp_block.c */
 int run_query_block(struct qmp_call *call);
 int run_query_blockstats(struct qmp_call *call);

@@ -40,6 +40,7 @@ struct vcpu {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	bool parked, quit, has_run; /* guarded by lock */
+	struct kvm_exits exits;
 };
 
 /* ---- telling a person what went wrong ---- */
@@ -153,31 +154,10 @@ static void exit_triple_fault(struct vcpu *vcpu)
 	vcpu->owner->triple_fault(vcpu->owner, &err);
 }
 
-static const char *const exit_names[] = {
-	[KVM_EXIT_UNKNOWN] = "UNKNOWN",
-	[KVM_EXIT_EXCEPTION] = "EXCEPTION",
-	[KVM_EXIT_HYPERCALL] = "HYPERCALL",
-	[KVM_EXIT_DEBUG] = "DEBUG",
-	[KVM_EXIT_HLT] = "HLT",
-	[KVM_EXIT_SET_TPR] = "SET_TPR",
-	[KVM_EXIT_TPR_ACCESS] = "TPR_ACCESS",
-	[KVM_EXIT_NMI] = "NMI",
-	[KVM_EXIT_OSI] = "OSI",
-	[KVM_EXIT_EPR] = "EPR",
-	[KVM_EXIT_HYPERV] = "HYPERV",
-	[KVM_EXIT_X86_RDMSR] = "X86_RDMSR",
-	[KVM_EXIT_X86_WRMSR] = "X86_WRMSR",
-	[KVM_EXIT_DIRTY_RING_FULL] = "DIRTY_RING_FULL",
-	[KVM_EXIT_AP_RESET_HOLD] = "AP_RESET_HOLD",
-	[KVM_EXIT_X86_BUS_LOCK] = "X86_BUS_LOCK",
-	[KVM_EXIT_XEN] = "XEN",
-	[KVM_EXIT_NOTIFY] = "NOTIFY",
-};
-
 static void exit_unexpected(struct vcpu *vcpu)
 {
 	uint32_t reason = vcpu->run->exit_reason;
-	const char *name = reason < ARRAY_SIZE(exit_names) ? exit_names[reason] : NULL;
+	const char *name = kvm_exit_name(reason);
 	char what[128];
 
 	if (reason == KVM_EXIT_UNKNOWN)
@@ -330,11 +310,13 @@ static void run_guest(struct vcpu *vcpu)
 
 	while (!atomic_load_explicit(&vcpu->park, memory_order_acquire)) {
 		if (ioctl(vcpu->fd, KVM_RUN, 0) == 0) {
+			kvm_exits_count(&vcpu->exits, vcpu->run->exit_reason);
 			pending = handle_access_or_other(vcpu);
 			continue;
 		}
 		pending = false;
 		if (errno == EINTR) {
+			kvm_exits_count(&vcpu->exits, vcpu->run->exit_reason); /* KVM_EXIT_INTR */
 			consume_kick();
 		} else if (errno != EAGAIN) {
 			run_failed(vcpu, errno);
@@ -378,6 +360,17 @@ void vcpu_park(struct vcpu *vcpu)
 pid_t vcpu_thread_id(const struct vcpu *vcpu)
 {
 	return vcpu->thread_id;
+}
+
+void vcpu_report(const struct vcpu *vcpu, struct report *report)
+{
+	struct timespec time = {0};
+	clockid_t clock;
+
+	if (pthread_getcpuclockid(vcpu->thread, &clock) == 0)
+		clock_gettime(clock, &time);
+	report_u64(report, "time-ns", (uint64_t)time.tv_sec * NS_PER_SEC + (uint64_t)time.tv_nsec);
+	kvm_exits_report(&vcpu->exits, report);
 }
 
 void vcpu_wait_parked(struct vcpu *vcpu)

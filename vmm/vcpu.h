@@ -10,6 +10,7 @@
 #ifndef VMM_VCPU_H
 #define VMM_VCPU_H
 
+#include "core/report.h"
 #include "mmio/bus.h"
 #include "vmm/boot.h"
 #include "vmm/kvm.h"
@@ -38,6 +39,12 @@ void vcpu_destroy(struct vcpu *vcpu);
 
 /* The kernel's number of its thread; 0: it has yet to begin. Any thread. */
 pid_t vcpu_thread_id(const struct vcpu *vcpu);
+
+/*
+ * Its thread's CPU time (in the guest and out of it) and how often the guest was left, by reason:
+ * into an object that is open. Any thread; the counts of a vCPU that runs are a moment old.
+ */
+void vcpu_report(const struct vcpu *vcpu, struct report *report);
 
 /* Registers back to power-on / at the kernel's entry. Parked. */
 int vcpu_reset(struct vcpu *vcpu) MUST_CHECK;

@@ -5,6 +5,7 @@
  */
 #include <criterion/criterion.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -259,3 +260,51 @@ Test(run_options, a_port_has_a_name_and_a_stream)
 	refused("--port =stdio", "must be NAME=STREAM");
 	refused("--port a=", "must be NAME=STREAM");
 }
+
+/* ---- consoles for vmm attach ---- */
+
+Test(run_options, in_the_background_the_serial_port_can_be_attached_to)
+{
+	setenv("XDG_RUNTIME_DIR", "/run/user/1", 1);
+	cr_assert_eq(parse("--detach --name web"), GO_ON);
+	device_is(0, "isa-serial", "chardev=attach:/run/user/1/vmm/web/console.sock");
+	/* Wherever the name stands, and whatever is in it. */
+	cr_assert_eq(parse("--serial pty --serial attach --name a,b"), GO_ON);
+	device_is(0, "isa-serial", "chardev=attach:/run/user/1/vmm/a,,b/console.sock");
+	cr_assert_eq(parse("--detach --control unix:/x/c"), GO_ON);
+	device_is(0, "isa-serial", "chardev=attach:/x/c.console");
+	cr_assert_eq(parse("--serial attach --serial none --name web"), GO_ON);
+	device_is(0, "isa-serial", "chardev=none");
+}
+
+Test(run_options, where_it_could_not_be_found_there_is_no_such_console)
+{
+	char text[300] = "--detach --control unix:/";
+
+	unsetenv("XDG_RUNTIME_DIR");
+	refused("--serial attach", "give the VM a --name");
+	refused("--serial attach --name web", "set XDG_RUNTIME_DIR");
+	refused("--serial attach:here", "begins with /");
+	cr_assert_eq(parse("--detach --control unix:here"), GO_ON);
+	device_is(0, "isa-serial", "chardev=none");
+	memset(text + strlen(text), 'x', 105);
+	cr_assert_eq(parse(text), GO_ON);
+	device_is(0, "isa-serial", "chardev=none");
+}
+
+#ifdef CONFIG_JANSSON
+Test(run_options, metrics_go_to_a_file_in_an_interval)
+{
+	cr_assert_eq(parse("--metrics /x/web.prom"), GO_ON);
+	cr_assert_str_eq(options.metrics, "/x/web.prom");
+	cr_assert_eq(options.metrics_ms, 10000);
+	cr_assert_eq(parse("--metrics a,interval=2.5"), GO_ON);
+	cr_assert_str_eq(options.metrics, "a");
+	cr_assert_eq(options.metrics_ms, 2500);
+	refused("--metrics ,interval=1", "needs a value");
+	refused("--metrics a,interval=0", "above 0");
+	refused("--metrics a,interval=0.0001", "from 0.001");
+	refused("--metrics a,interval=86401", "from 0.001");
+	refused("--metrics a,every=1", "nothing else");
+}
+#endif

@@ -377,6 +377,13 @@ Test(virtio_balloon, statistics_come_in_any_order_and_unknown_ones_are_ignored)
 	cr_assert_not(asked());
 }
 
+Test(virtio_balloon, a_statistic_that_json_cannot_have_does_not_spoil_the_others)
+{
+	virtio_driver_start(&driver, ALL, 5);
+	add_stats(&(struct virtio_balloon_stat){VIRTIO_BALLOON_S_MEMFREE, UINT64_MAX}, 1);
+	expect_report("status", "\"free-memory\":9223372036854775807}");
+}
+
 Test(virtio_balloon, statistics_are_asked_for_by_hand)
 {
 	virtio_driver_start(&driver, ALL, 5);
