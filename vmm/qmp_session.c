@@ -242,7 +242,8 @@ void qmp_handle(struct qmp_client *client, enum qmp_found found)
 		       QMP_DEPTH_MAX);
 		break;
 	case QMP_FOUND_CUT:
-		refuse(client, NULL, GENERIC, "JSON parse error, the request was given up");
+		refuse(client, NULL, GENERIC,
+		       "JSON parse error, invalid byte; what was begun is forgotten");
 		break;
 	case QMP_FOUND_NO_MEMORY:
 		refuse(client, NULL, GENERIC, "out of memory");
