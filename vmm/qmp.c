@@ -58,7 +58,7 @@ static char *event_text(struct qmp *qmp, const char *event, json_t *data)
 				 (json_int_t)(now / (int64_t)NS_PER_SEC), "microseconds",
 				 (json_int_t)(now % (int64_t)NS_PER_SEC / 1000), "event", event,
 				 "data", data);
-	char *text = root ? json_dumps(root, 0) : NULL;
+	char *text = qmp_text(root);
 
 	json_decref(root);
 	return text;
