@@ -182,21 +182,22 @@ int run_change_medium(struct qmp_call *call)
 {
 	const char *format = call_string(call, "format");
 	const char *mode = call_string(call, "read-only-mode");
-	json_t *args;
+	static const char *const taken[] = {"id",     "device",         "filename",
+					    "format", "read-only-mode", NULL};
 	char *options;
 	int rc;
 
 	if (format && strcmp(format, "raw") != 0)
 		return error_set(&call->err, EINVAL, "the format \"%.32s\": there is only raw",
 				 format);
-	if (mode && !strcmp(mode, "read-write"))
-		return error_set(&call->err, EINVAL, "a CD-ROM is read-only");
-	args = json_pack("{s:s,s:b}", "path", call_string(call, "filename"), "force",
-			 call_bool(call, "force", false));
-	options = options_of(args, NULL);
-	json_decref(args);
+	if (mode && strcmp(mode, "retain") != 0 && strcmp(mode, "read-only") != 0)
+		return error_set(&call->err, EINVAL,
+				 "the mode \"%.32s\": a CD-ROM is read-only (retain, read-only)",
+				 mode);
+	json_object_set(call->args, "path", json_object_get(call->args, "filename"));
+	options = options_of(call, call->args, taken);
 	if (!options)
-		return error_set(&call->err, ENOMEM, "out of memory");
+		return -call->err.code;
 	rc = call_action(call, disk_id(call), "change", options, NULL);
 	free(options);
 	return rc;

@@ -3,6 +3,7 @@
  * Commands of the control socket about devices other than disks.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,11 +16,11 @@ int run_device_add(struct qmp_call *call)
 {
 	static const char *const without[] = {"driver", NULL};
 	const char *driver = call_string(call, "driver");
-	char *options = options_of(call->args, without);
+	char *options = options_of(call, call->args, without);
 	int rc;
 
 	if (!options)
-		return error_set(&call->err, ENOMEM, "out of memory");
+		return -call->err.code;
 	rc = vmm_add_device(call_vm(call), driver, options, &call->err);
 	free(options);
 	return rc;
@@ -48,12 +49,17 @@ int run_vmm_devices(struct qmp_call *call)
 int run_vmm_action(struct qmp_call *call)
 {
 	json_t *given = json_object_get(call->args, "options");
-	char *options = json_is_object(given) ? options_of(given, NULL) : NULL;
+	char *options = NULL;
 	int rc;
 
-	if (given && !json_is_object(given) && !json_is_string(given))
+	if (json_is_object(given)) {
+		options = options_of(call, given, NULL);
+		if (!options)
+			return -call->err.code;
+	} else if (given && !json_is_string(given)) {
 		return error_set(&call->err, EINVAL,
 				 "Parameter 'options' must be an object or a string");
+	}
 	rc = call_action(call, call_string(call, "id"), call_string(call, "action"),
 			 options ? options : json_string_value(given), &call->result);
 	free(options);
@@ -135,17 +141,10 @@ static int balloon_action(struct qmp_call *call, const char *action, const char 
 
 int run_balloon(struct qmp_call *call)
 {
-	static const char *const without[] = {NULL};
-	json_t *target = json_pack("{s:I}", "size", (json_int_t)call_int(call, "value"));
-	char *options = options_of(target, without);
-	int rc;
+	char options[32];
 
-	json_decref(target);
-	if (!options)
-		return error_set(&call->err, ENOMEM, "out of memory");
-	rc = balloon_action(call, "target", options, NULL);
-	free(options);
-	return rc;
+	snprintf(options, sizeof(options), "size=%lld", (long long)call_int(call, "value"));
+	return balloon_action(call, "target", options, NULL);
 }
 
 int run_query_balloon(struct qmp_call *call)
