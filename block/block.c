@@ -35,7 +35,7 @@ struct block {
 	bool submitting;
 	unsigned in_flight;
 	struct {
-		uint64_t operations, bytes;
+		uint64_t operations, bytes, failed;
 	} counters[BLOCK_WRITE_ZEROES + 1]; /* by enum block_op: submitted and not refused */
 	struct loop_hook hook;
 	struct list finished; /* results that wait for the hook; the result is in priv.u[0] */
@@ -76,6 +76,7 @@ static void block_layer_complete(struct block_layer *layer, struct block_request
 {
 	struct block *block = layer->above;
 
+	block->counters[req->op].failed += result < 0;
 	if (block->submitting)
 		block_finish_later(block, req, result);
 	else
@@ -179,11 +180,14 @@ void block_report(const struct block *block, struct report *report)
 	report_u64(report, "logical-block-size", block->info.logical_block_size);
 	report_bool(report, "readonly", block->info.readonly);
 	report_string(report, "engine", block->info.engine);
+	report_string(report, "cache", block_cache_names[block->cache]);
+	report_bool(report, "writeback", block->writeback);
 	report_u64(report, "in-flight", block->in_flight);
 	for (size_t i = 0; i < ARRAY_SIZE(ops); i++) {
 		report_begin(report, ops[i]);
 		report_u64(report, "operations", block->counters[i].operations);
 		report_u64(report, "bytes", block->counters[i].bytes);
+		report_u64(report, "failed", block->counters[i].failed);
 		report_end(report);
 	}
 }
