@@ -227,7 +227,8 @@ VMM_API int vmm_reset(struct vmm *vm, struct vmm_error *err);
 VMM_API void vmm_stop(struct vmm *vm);
 
 /*
- * Wait until the VM has stopped: no vCPU runs any more and disks are quiet.
+ * Wait until the VM has stopped: no vCPU runs any more, disks are quiet, and VMM_EVENT_STOPPED can
+ * be taken.
  *
  * Errors: -EINVAL (it was never started).
  * Thread: any, several at once.

@@ -260,7 +260,7 @@ int vmm_wait(struct vmm *vm, struct vmm_result *result)
 	if (!vm->control_started)
 		return -EINVAL;
 	pthread_mutex_lock(&vm->lock);
-	while (vm->state != MACHINE_STOPPED)
+	while (!vm->end_told)
 		pthread_cond_wait(&vm->changed, &vm->lock);
 	*result = vm->result;
 	pthread_mutex_unlock(&vm->lock);
