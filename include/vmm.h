@@ -62,7 +62,8 @@ enum vmm_on_reboot {
 /*
  * What a VM is made of. Begin with VMM_CONFIG_INIT: zero but for `size` and log_level. A program
  * that was compiled against an older header works with a newer library: fields that it does not
- * know are zero.
+ * know are zero. A newer program works with an older library as long as it leaves at zero what that
+ * does not know; else it is refused. The same holds for all structs that carry their size.
  */
 struct vmm_config {
 	size_t size;        /* sizeof(struct vmm_config) of the caller: lets the struct grow */

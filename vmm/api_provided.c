@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "console/chardev_api.h"
+#include "core/versioned.h"
 #include "net/net_api.h"
 #include "vmm/machine.h"
 
@@ -153,11 +154,14 @@ int vmm_add_region(struct vmm *vm, const char *id, enum vmm_space space, uint64_
 		   uint64_t length, unsigned irq, const struct vmm_region_ops *ops, void *opaque,
 		   struct vmm_region **region, struct vmm_error *err)
 {
+	struct vmm_region_ops own;
 	struct vmm_region *r;
 	int rc;
 
-	if (ops->size < sizeof(*ops))
-		return error_set(err, EINVAL, "region %s: its functions are not complete", id);
+	rc = versioned_copy(&own, sizeof(own), ops, VERSIONED_SIZE(struct vmm_region_ops, reset),
+			    "struct vmm_region_ops", err);
+	if (rc)
+		return rc;
 	rc = machine_arch_check_region(id, space, address, length, err);
 	if (rc)
 		return rc;
@@ -170,7 +174,7 @@ int vmm_add_region(struct vmm *vm, const char *id, enum vmm_space space, uint64_
 		.address = address,
 		.length = length,
 		.irq = irq,
-		.ops = *ops,
+		.ops = own,
 		.opaque = opaque,
 	};
 	rc = plug_region(vm, r, id, err);
