@@ -58,6 +58,10 @@ static int map_region(struct region_device *d, struct vmm_error *err)
 		.write = region_write,
 	};
 	rc = bus_map(bus, &d->region, r->address);
+	if (rc == -EBUSY)
+		return error_set(err, EBUSY,
+				 "something else is at or behind %#llx: give other addresses",
+				 (unsigned long long)r->address);
 	return rc ? error_set_errno(err, -rc, "%#llx", (unsigned long long)r->address) : 0;
 }
 
