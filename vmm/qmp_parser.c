@@ -131,7 +131,8 @@ static enum qmp_found take(struct qmp_parser *p, char c)
 	}
 	if (p->depth > QMP_DEPTH_MAX)
 		return skip(p, QMP_FOUND_TOO_DEEP);
-	if (p->len == QMP_REQUEST_MAX)
+	/* One that becomes two: see keep_as_json. */
+	if (p->len + (quote == '\'' && c == '"') >= QMP_REQUEST_MAX)
 		return skip(p, QMP_FOUND_TOO_LONG);
 	if (!keep_as_json(p, c, quote, escaped))
 		return skip(p, QMP_FOUND_NO_MEMORY);

@@ -79,6 +79,23 @@ Test(qmp_parser, texts_in_single_quotes_are_taken_as_qemu_does)
 	leaves(&c);
 }
 
+/* Each quote becomes two characters: what counts is how much is kept. */
+Test(qmp_parser, a_request_does_not_grow_beyond_the_longest_by_its_quotes)
+{
+	struct qmp_parser parser = {0};
+	enum qmp_found found;
+	size_t sent = 0;
+
+	cr_assert_eq(qmp_parser_feed(&parser, "['", 2, &found), 2);
+	for (; found == QMP_FOUND_NOTHING; sent++) {
+		cr_assert_eq(qmp_parser_feed(&parser, "\"", 1, &found), 1);
+		cr_assert_leq(parser.len, QMP_REQUEST_MAX);
+	}
+	cr_assert_eq(found, QMP_FOUND_TOO_LONG);
+	cr_assert_eq(sent, (QMP_REQUEST_MAX - 2) / 2 + 1);
+	qmp_parser_fini(&parser);
+}
+
 /* That what is sent is ASCII is looked at in hears(). */
 Test(qmp_parser, what_is_not_ascii_comes_back_as_what_it_was)
 {
