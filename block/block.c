@@ -194,6 +194,8 @@ void block_report(const struct block *block, struct report *report)
 	report_u64(report, "logical-block-size", block->info.logical_block_size);
 	report_bool(report, "readonly", block->info.readonly);
 	report_string(report, "engine", block->info.engine);
+	report_string(report, "cache", block_cache_names[block->cache]);
+	report_bool(report, "writeback", block->writeback);
 	block_stats(block, report);
 }
 

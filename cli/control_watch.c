@@ -4,10 +4,12 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,15 +18,28 @@
 
 /* ---- ls ---- */
 
-/* A VM that died (or ends just now) has left its folder. */
+/*
+ * A VM that died (or ends just now) has left its folder. One that begins just now may be there
+ * instead: it holds a lock on the folder from before its socket has the name until it listens.
+ */
 static void clean_up(const char *name)
 {
 	char *path = control_path(name), *folder = duplicate(path);
+	struct client client;
+	int fd;
 
 	*strrchr(folder, '/') = '\0';
-	unlink(format("%s/" CONSOLE_SOCKET, folder));
-	unlink(path);
-	rmdir(folder);
+	fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
+		if (client_open(&client, name, true) == CONNECT_NOBODY) {
+			unlink(format("%s/" CONSOLE_SOCKET, folder));
+			unlink(path);
+			rmdir(folder);
+		}
+		client_close(&client);
+	}
+	if (fd >= 0)
+		close(fd);
 }
 
 /* What there is to say about the VM `name`, or NULL if it is dead. */

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "console/chardev_internal.h"
+#include "core/versioned.h"
 
 #define RING_SIZE (64u * 1024)
 
@@ -181,17 +182,23 @@ int chardev_api_create(struct vmm_chardev **out, struct provided_set *set, const
 		       const struct vmm_chardev_ops *ops, void *opaque, struct loop *loop,
 		       struct vmm_error *err)
 {
+	struct vmm_chardev_ops own;
 	struct vmm_chardev *c;
 	int rc;
 
-	if (ops->size < sizeof(*ops) || !ops->output)
+	rc = versioned_copy(&own, sizeof(own), ops,
+			    VERSIONED_SIZE(struct vmm_chardev_ops, input_ready),
+			    "struct vmm_chardev_ops", err);
+	if (rc)
+		return rc;
+	if (!own.output)
 		return error_set(err, EINVAL, "stream %s: its functions are not complete", name);
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return error_set(err, ENOMEM, "stream %s: out of memory", name);
 	c->provided.kind = PROVIDED_CHARDEV;
 	c->provided.release = release;
-	c->ops = *ops;
+	c->ops = own;
 	c->opaque = opaque;
 	c->loop = loop;
 	loop_task_init(&c->pump, pump);

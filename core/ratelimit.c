@@ -94,6 +94,12 @@ int rate_limit_set(struct rate_limit *limit, const struct rate_limit_options *o,
 	return 0;
 }
 
+void rate_limit_report(const struct rate_limit *limit, struct report *report)
+{
+	report_u64(report, "bps", limit->bytes.amount);
+	report_u64(report, "iops", limit->operations.amount);
+}
+
 static uint64_t bucket_wait(const struct token_bucket *b, uint64_t now)
 {
 	uint64_t wait = token_bucket_wait(b, now);

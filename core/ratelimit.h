@@ -20,6 +20,7 @@
 #include "core/clock.h"
 #include "core/error.h"
 #include "core/option.h"
+#include "core/report.h"
 
 /*
  * One bucket. Its level is kept as a time: when it will be (or was) full. What is missing until
@@ -93,6 +94,9 @@ int rate_limit_check(const struct rate_limit_options *options, const char *prefi
  */
 int rate_limit_set(struct rate_limit *limit, const struct rate_limit_options *options,
 		   struct vmm_error *err) MUST_CHECK;
+
+/* The rates in force, as fields "bps" and "iops" of a report; 0: no limit. */
+void rate_limit_report(const struct rate_limit *limit, struct report *report);
 
 /*
  * Nanoseconds until the next operation may begin; 0: now. Where many small operations wait, this is

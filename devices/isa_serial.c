@@ -10,6 +10,7 @@
 #include <errno.h>
 
 #include "console/chardev.h"
+#include "core/report.h"
 #include "devices/ports_x86.h"
 #include "devices/uart16550.h"
 #include "mmio/bus.h"
@@ -146,6 +147,19 @@ static const struct chardev_frontend frontend = {
 	.writable = writable,
 	.quit = quit,
 	.send_break = send_break,
+};
+
+static int status(struct device *dev, const void *args UNUSED, struct report *report,
+		  struct vmm_error *err UNUSED)
+{
+	report_string(report, "chardev",
+		      chardev_describe(container_of(dev, struct isa_serial, dev)->chardev));
+	return 0;
+}
+
+static const struct device_action actions[] = {
+	{.name = "status", .help = "where it is connected", .run = status},
+	{.name = NULL},
 };
 
 /* From the guest. As on the ISA bus, a wide access is a row of narrow ones. */
@@ -289,6 +303,7 @@ const struct device_class isa_serial_class = {
 	.help = "serial port COM1 to COM4 (16550A)",
 	.kind = DEVICE_PLATFORM,
 	.options = options,
+	.actions = actions,
 	.size = sizeof(struct isa_serial),
 	.state_version = 1,
 	.check = serial_check,

@@ -62,7 +62,8 @@ enum vmm_on_reboot {
 /*
  * What a VM is made of. Begin with VMM_CONFIG_INIT: zero but for `size` and log_level. A program
  * that was compiled against an older header works with a newer library: fields that it does not
- * know are zero.
+ * know are zero. A newer program works with an older library as long as it leaves at zero what that
+ * does not know; else it is refused. The same holds for all structs that carry their size.
  */
 struct vmm_config {
 	size_t size;        /* sizeof(struct vmm_config) of the caller: lets the struct grow */
@@ -227,7 +228,8 @@ VMM_API int vmm_reset(struct vmm *vm, struct vmm_error *err);
 VMM_API void vmm_stop(struct vmm *vm);
 
 /*
- * Wait until the VM has stopped: no vCPU runs any more and disks are quiet.
+ * Wait until the VM has stopped: no vCPU runs any more, disks are quiet, and VMM_EVENT_STOPPED can
+ * be taken.
  *
  * Errors: -EINVAL (it was never started).
  * Thread: any, several at once.

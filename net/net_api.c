@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "core/device.h"
+#include "core/versioned.h"
 #include "net/net_backend.h"
 #include "net/packet_fifo.h"
 
@@ -198,17 +199,23 @@ int net_api_create(struct vmm_netdev **out, struct provided_set *set, const char
 		   const struct vmm_netdev_ops *ops, void *opaque, struct loop *loop,
 		   struct vmm_error *err)
 {
+	struct vmm_netdev_ops own;
 	struct vmm_netdev *n;
 	int rc;
 
-	if (ops->size < sizeof(*ops) || !ops->send)
+	rc = versioned_copy(&own, sizeof(own), ops,
+			    VERSIONED_SIZE(struct vmm_netdev_ops, receive_ready),
+			    "struct vmm_netdev_ops", err);
+	if (rc)
+		return rc;
+	if (!own.send)
 		return error_set(err, EINVAL, "network %s: its functions are not complete", name);
 	n = calloc(1, sizeof(*n));
 	if (!n)
 		return error_set(err, ENOMEM, "network %s: out of memory", name);
 	n->provided.kind = PROVIDED_NETDEV;
 	n->provided.release = release;
-	n->ops = *ops;
+	n->ops = own;
 	n->opaque = opaque;
 	n->loop = loop;
 	loop_task_init(&n->pump, pump);

@@ -188,6 +188,22 @@ void pci_bus_reset(struct pci_bus *bus);
 void pci_bus_save(struct pci_bus *bus, struct state_writer *w);
 int pci_bus_load(struct pci_bus *bus, struct state_reader *r) MUST_CHECK;
 
+/* A base address register as the guest has set it. */
+struct pci_bar_state {
+	enum pci_bar_type type;
+	bool prefetchable;
+	bool mapped;      /* decoded; else the address means nothing */
+	uint64_t address; /* in guest physical memory, or a port */
+	uint64_t size;
+};
+
+/*
+ * Look at BAR number `index` of the function there; false: it has none. No lock held, and nothing
+ * is plugged or unplugged meanwhile.
+ */
+bool pci_bar_query(struct pci_bus *bus, unsigned devfn, unsigned index,
+		   struct pci_bar_state *state);
+
 /*
  * Config access as CF8/CFC and ECAM do it; for tests. offset: 0 to 4095; size: 1 to 4 bytes within
  * one dword. Reads of what is not there give all ones.

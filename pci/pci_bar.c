@@ -239,6 +239,25 @@ void pci_bars_unmap(struct pci_function *fn)
 	}
 }
 
+bool pci_bar_query(struct pci_bus *bus, unsigned devfn, unsigned index, struct pci_bar_state *state)
+{
+	struct pci_function *fn = bus->functions[devfn];
+	const struct pci_bar *bar = fn ? &fn->bars[index] : NULL;
+
+	if (!bar || bar->type == PCI_BAR_NONE)
+		return false;
+	pthread_mutex_lock(&fn->lock);
+	*state = (struct pci_bar_state){
+		.type = bar->type,
+		.prefetchable = bar->prefetchable,
+		.mapped = bar->mapped,
+		.address = bar->address,
+		.size = bar->region->size,
+	};
+	pthread_mutex_unlock(&fn->lock);
+	return true;
+}
+
 void pci_bars_settle(struct pci_bus *bus)
 {
 	for (unsigned i = 0; bus->conflicts && i < ARRAY_SIZE(bus->functions); i++) {

@@ -231,6 +231,7 @@ static int status(struct device *dev, const void *args UNUSED, struct report *re
 	device_unlock(cd->lun.bus->dev);
 	if (cd->block)
 		block_report(cd->block, report);
+	scsi_lun_report(&cd->lun, report);
 	return 0;
 }
 

@@ -258,6 +258,7 @@ static int status(struct device *dev, const void *args UNUSED, struct report *re
 		  struct vmm_error *err UNUSED)
 {
 	block_report(scsi_disk(scsi_lun(dev))->block, report);
+	scsi_lun_report(scsi_lun(dev), report);
 	return 0;
 }
 

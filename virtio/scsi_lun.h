@@ -174,6 +174,9 @@ extern const struct option_desc scsi_lun_throttle_options[];
 int scsi_lun_throttle(struct device *dev, const void *args, struct report *report,
 		      struct vmm_error *err);
 
+/* For the `status` action of a unit: its rate limit. Home loop. */
+void scsi_lun_report(struct scsi_lun *lun, struct report *report);
+
 /* device_class functions that are the same for each unit. */
 void scsi_lun_quiesce(struct device *dev);
 void scsi_lun_reset_device(struct device *dev);

@@ -195,6 +195,13 @@ const struct option_desc scsi_lun_throttle_options[] = {
 	OPTION_END,
 };
 
+void scsi_lun_report(struct scsi_lun *lun, struct report *report)
+{
+	device_lock(lun->bus->dev);
+	rate_limit_report(&lun->limit, report);
+	device_unlock(lun->bus->dev);
+}
+
 int scsi_lun_throttle(struct device *dev, const void *args, struct report *report UNUSED,
 		      struct vmm_error *err)
 {

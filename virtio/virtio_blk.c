@@ -252,7 +252,12 @@ static int resize(struct device *dev, const void *args, struct report *report,
 static int status(struct device *dev, const void *args UNUSED, struct report *report,
 		  struct vmm_error *err UNUSED)
 {
-	block_report(virtio_blk(virtio_device(dev))->block, report);
+	struct virtio_blk *blk = virtio_blk(virtio_device(dev));
+
+	block_report(blk->block, report);
+	device_lock(dev);
+	rate_limit_report(&blk->throttle.limit, report);
+	device_unlock(dev);
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/sysinfo.h>
 
+#include "core/versioned.h"
 #include "devices/devices.h"
 #include "vmm/control.h"
 #include "vmm/layout_x86.h"
@@ -17,29 +18,6 @@
 #define MAX_CPUS       255u
 
 /* ---- creation ---- */
-
-#define CONFIG_SIZE_0_1 (offsetof(struct vmm_config, log_level) + sizeof(enum vmm_log_level))
-
-/* The caller's config, which may be of an older or newer header, as this library knows it. */
-static int read_config(struct vmm_config *config, const struct vmm_config *given,
-		       struct vmm_error *err)
-{
-	const size_t known = MIN(given->size, sizeof(*config));
-
-	if (given->size < CONFIG_SIZE_0_1)
-		return error_set(err, EINVAL,
-				 "struct vmm_config has %zu bytes: begin with VMM_CONFIG_INIT",
-				 given->size);
-	for (size_t i = known; i < given->size; i++)
-		if (((const uint8_t *)given)[i])
-			return error_set(err, EINVAL,
-					 "struct vmm_config has fields that this library (%s) does "
-					 "not know",
-					 VMM_VERSION);
-	memset(config, 0, sizeof(*config));
-	memcpy(config, given, known);
-	return 0;
-}
 
 static int check_memory(const struct vmm_config *config, uint64_t memory, struct vmm_error *err)
 {
@@ -167,7 +145,9 @@ int vmm_create(struct vmm **out, const struct vmm_config *given, struct vmm_erro
 {
 	struct vmm_config own, *config = &own;
 	struct vmm *vm;
-	int ret = read_config(config, given, err);
+	int ret = versioned_copy(config, sizeof(*config), given,
+				 VERSIONED_SIZE(struct vmm_config, log_level), "struct vmm_config",
+				 err);
 
 	if (ret == 0)
 		ret = check_config(config, err);
@@ -258,7 +238,7 @@ int vmm_wait(struct vmm *vm, struct vmm_result *result)
 	if (!vm->control_started)
 		return -EINVAL;
 	pthread_mutex_lock(&vm->lock);
-	while (vm->state != MACHINE_STOPPED)
+	while (!vm->end_told)
 		pthread_cond_wait(&vm->changed, &vm->lock);
 	*result = vm->result;
 	pthread_mutex_unlock(&vm->lock);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "console/chardev_api.h"
+#include "core/versioned.h"
 #include "net/net_api.h"
 #include "vmm/machine.h"
 
@@ -57,6 +58,10 @@ static int map_region(struct region_device *d, struct vmm_error *err)
 		.write = region_write,
 	};
 	rc = bus_map(bus, &d->region, r->address);
+	if (rc == -EBUSY)
+		return error_set(err, EBUSY,
+				 "something else is at or behind %#llx: give other addresses",
+				 (unsigned long long)r->address);
 	return rc ? error_set_errno(err, -rc, "%#llx", (unsigned long long)r->address) : 0;
 }
 
@@ -153,11 +158,14 @@ int vmm_add_region(struct vmm *vm, const char *id, enum vmm_space space, uint64_
 		   uint64_t length, unsigned irq, const struct vmm_region_ops *ops, void *opaque,
 		   struct vmm_region **region, struct vmm_error *err)
 {
+	struct vmm_region_ops own;
 	struct vmm_region *r;
 	int rc;
 
-	if (ops->size < sizeof(*ops))
-		return error_set(err, EINVAL, "region %s: its functions are not complete", id);
+	rc = versioned_copy(&own, sizeof(own), ops, VERSIONED_SIZE(struct vmm_region_ops, reset),
+			    "struct vmm_region_ops", err);
+	if (rc)
+		return rc;
 	rc = machine_arch_check_region(id, space, address, length, err);
 	if (rc)
 		return rc;
@@ -170,7 +178,7 @@ int vmm_add_region(struct vmm *vm, const char *id, enum vmm_space space, uint64_
 		.address = address,
 		.length = length,
 		.irq = irq,
-		.ops = *ops,
+		.ops = own,
 		.opaque = opaque,
 	};
 	rc = plug_region(vm, r, id, err);

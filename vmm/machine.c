@@ -341,6 +341,11 @@ static void control_stop(struct vmm *vm)
 	set_state(vm, MACHINE_STOPPED);
 	pthread_mutex_unlock(&vm->devices_lock);
 	notify(vm, MACHINE_NOTICE_STOPPED, vm->result.kind); /* which is settled */
+	/* Who has waited for the end finds the last event. */
+	pthread_mutex_lock(&vm->lock);
+	vm->end_told = true;
+	pthread_cond_broadcast(&vm->changed);
+	pthread_mutex_unlock(&vm->lock);
 }
 
 /* Wait for requests; *ticket: the last of them. */
@@ -407,8 +412,9 @@ int machine_start(struct vmm *vm, struct vmm_error *err)
 	ret = thread_start(&vm->control, "vmm-control", machine_control, vm);
 	if (ret < 0)
 		return error_set_errno(err, -ret, "cannot start the control thread");
-	vm->control_started = true;
 	/* Only the control thread runs vCPUs: a stop that comes meanwhile is not overtaken. */
 	machine_request(vm, MACHINE_REQUEST_RUN);
+	/* From now on others may ask it for something, which must not be overtaken by that. */
+	vm->control_started = true;
 	return 0;
 }

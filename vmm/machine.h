@@ -105,6 +105,7 @@ struct vmm {
 	uint64_t asked;    /* requests so far: each has its number as a ticket */
 	uint64_t answered; /* tickets up to this one have been dealt with */
 	struct vmm_result result;
+	bool end_told;         /* the watchers know that it has stopped */
 	bool guest_reset;      /* the next reset is the guest's wish */
 	uint64_t start_ns;     /* when the VM was started; 0: not yet */
 	uint64_t boot_time_ns; /* when the guest was last started */

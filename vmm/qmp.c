@@ -58,7 +58,7 @@ static char *event_text(struct qmp *qmp, const char *event, json_t *data)
 				 (json_int_t)(now / (int64_t)NS_PER_SEC), "microseconds",
 				 (json_int_t)(now % (int64_t)NS_PER_SEC / 1000), "event", event,
 				 "data", data);
-	char *text = root ? json_dumps(root, 0) : NULL;
+	char *text = qmp_text(root);
 
 	json_decref(root);
 	return text;
@@ -98,7 +98,8 @@ static struct qmp_client *next_request(struct qmp *qmp)
 	pthread_mutex_lock(&qmp->lock);
 	while (list_empty(&qmp->requests) && !qmp->stopping)
 		pthread_cond_wait(&qmp->work, &qmp->lock);
-	if (!list_empty(&qmp->requests)) {
+	/* At the end no more is begun: clients that ask on and on would put it off for ever. */
+	if (!qmp->stopping) {
 		client = list_entry(qmp->requests.next, struct qmp_client, request);
 		list_del(&client->request);
 	}
@@ -181,7 +182,7 @@ static void close_clients(void *arg)
 	struct qmp *qmp = arg;
 
 	deliver(&qmp->deliver);
-	/* Requests that came after vmm-qmp-run had ended. */
+	/* Requests that vmm-qmp-run has not begun. */
 	while (!list_empty(&qmp->requests)) {
 		struct qmp_client *client =
 			list_entry(qmp->requests.next, struct qmp_client, request);
@@ -216,7 +217,6 @@ void qmp_destroy(struct qmp *qmp)
 {
 	if (!qmp)
 		return;
-	/* It does what is left; then the loop, which may leave it more, ends with an empty list. */
 	end_runner(qmp);
 	if (qmp->loop_runs) {
 		loop_call(qmp->loop, close_clients, qmp);

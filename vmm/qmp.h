@@ -28,8 +28,8 @@
 #define QMP_REQUEST_MAX (1 * MIB)
 #define QMP_DEPTH_MAX   64
 #define QMP_OUTPUT_LOW  (64 * KIB)
-#define QMP_OUTPUT_MAX  (8 * MIB)
-#define QMP_EVENTS_MAX  4096 /* that the loop has yet to pass on; more are dropped */
+#define QMP_OUTPUT_MAX  (16 * MIB) /* holds any report (core/report.h), in ASCII */
+#define QMP_EVENTS_MAX  4096       /* that the loop has yet to pass on; more are dropped */
 
 /* ---- tables ---- */
 

@@ -35,6 +35,22 @@ static bool is_disk(const json_t *device)
 
 /* ---- what there is ---- */
 
+/* QEMU has six limits, and says what each is where there is a medium. */
+static json_t *describe_limits(const json_t *status)
+{
+	return json_pack("{s:O,s:i,s:i,s:O,s:i,s:i}", "bps", json_object_get(status, "bps"),
+			 "bps_rd", 0, "bps_wr", 0, "iops", json_object_get(status, "iops"),
+			 "iops_rd", 0, "iops_wr", 0);
+}
+
+static json_t *describe_cache(const json_t *status)
+{
+	const char *cache = json_string_value(json_object_get(status, "cache"));
+
+	return json_pack("{s:O,s:b,s:b}", "writeback", json_object_get(status, "writeback"),
+			 "direct", !strcmp(cache, "none"), "no-flush", !strcmp(cache, "unsafe"));
+}
+
 static json_t *describe_medium(const json_t *device, const json_t *status)
 {
 	const char *id = device_string(device, "id");
@@ -44,10 +60,12 @@ static json_t *describe_medium(const json_t *device, const json_t *status)
 				     : qmp_string(path ? path : "");
 	json_t *medium;
 
-	medium = json_pack("{s:O,s:s,s:O,s:s,s:i,s:b,s:s,s:{s:O,s:s,s:O}}", "file", name,
+	medium = json_pack("{s:O,s:s,s:O,s:s,s:i,s:b,s:s,s:i,s:o,s:{s:O,s:s,s:O}}", "file", name,
 			   "node-name", id, "ro", json_object_get(status, "readonly"), "drv", "raw",
-			   "backing_file_depth", 0, "encrypted", 0, "detect_zeroes", "off", "image",
+			   "backing_file_depth", 0, "encrypted", 0, "detect_zeroes", "off",
+			   "write_threshold", 0, "cache", describe_cache(status), "image",
 			   "filename", name, "format", "raw", "virtual-size", size);
+	json_object_update_new(medium, describe_limits(status));
 	json_decref(name);
 	free(path);
 	return medium;
@@ -76,21 +94,47 @@ static json_t *counter(const json_t *status, const char *op, const char *what)
 
 static json_t *describe_stats(const json_t *device, const json_t *status)
 {
+	static const struct {
+		const char *name, *op, *what;
+	} counters[] = {
+		{"rd_bytes", "read", "bytes"},
+		{"rd_operations", "read", "operations"},
+		{"failed_rd_operations", "read", "errors"},
+		{"wr_bytes", "write", "bytes"},
+		{"wr_operations", "write", "operations"},
+		{"failed_wr_operations", "write", "errors"},
+		{"flush_operations", "flush", "operations"},
+		{"failed_flush_operations", "flush", "errors"},
+		{"unmap_bytes", "discard", "bytes"},
+		{"unmap_operations", "discard", "operations"},
+		{"failed_unmap_operations", "discard", "errors"},
+	};
+	/* What QEMU's clients count on and is not counted here ("vmm-no-times"). */
+	static const char *const zeroes[] = {
+		"rd_total_time_ns",
+		"wr_total_time_ns",
+		"flush_total_time_ns",
+		"unmap_total_time_ns",
+		"rd_merged",
+		"wr_merged",
+		"unmap_merged",
+		"wr_highest_offset",
+		"invalid_rd_operations",
+		"invalid_wr_operations",
+		"invalid_flush_operations",
+		"invalid_unmap_operations",
+	};
 	const char *id = device_string(device, "id");
+	json_t *stats = json_pack("{s:b,s:b,s:[]}", "account_failed", 1, "account_invalid", 0,
+				  "timed_stats");
 
-	return json_pack("{s:s,s:s,s:s,s:{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}}", "device",
-			 id, "qdev", id, "node-name", id, "stats", "failed_rd_operations",
-			 counter(status, "read", "errors"), "failed_wr_operations",
-			 counter(status, "write", "errors"), "failed_flush_operations",
-			 counter(status, "flush", "errors"), "failed_unmap_operations",
-			 counter(status, "discard", "errors"), "rd_bytes",
-			 counter(status, "read", "bytes"), "rd_operations",
-			 counter(status, "read", "operations"), "wr_bytes",
-			 counter(status, "write", "bytes"), "wr_operations",
-			 counter(status, "write", "operations"), "flush_operations",
-			 counter(status, "flush", "operations"), "unmap_bytes",
-			 counter(status, "discard", "bytes"), "unmap_operations",
-			 counter(status, "discard", "operations"));
+	for (size_t i = 0; i < ARRAY_SIZE(counters); i++)
+		json_object_set_new(stats, counters[i].name,
+				    counter(status, counters[i].op, counters[i].what));
+	for (size_t i = 0; i < ARRAY_SIZE(zeroes); i++)
+		json_object_set_new(stats, zeroes[i], json_integer(0));
+	return json_pack("{s:s,s:s,s:s,s:o}", "device", id, "qdev", id, "node-name", id, "stats",
+			 stats);
 }
 
 static int for_each_disk(struct qmp_call *call,
@@ -187,21 +231,22 @@ int run_change_medium(struct qmp_call *call)
 {
 	const char *format = call_string(call, "format");
 	const char *mode = call_string(call, "read-only-mode");
-	json_t *args;
+	static const char *const taken[] = {"id",     "device",         "filename",
+					    "format", "read-only-mode", NULL};
 	char *options;
 	int rc;
 
 	if (format && strcmp(format, "raw") != 0)
 		return error_set(&call->err, EINVAL, "the format \"%.32s\": there is only raw",
 				 format);
-	if (mode && !strcmp(mode, "read-write"))
-		return error_set(&call->err, EINVAL, "a CD-ROM is read-only");
-	args = json_pack("{s:s,s:b}", "path", call_string(call, "filename"), "force",
-			 call_bool(call, "force", false));
-	options = options_of(args, NULL);
-	json_decref(args);
+	if (mode && strcmp(mode, "retain") != 0 && strcmp(mode, "read-only") != 0)
+		return error_set(&call->err, EINVAL,
+				 "the mode \"%.32s\": a CD-ROM is read-only (retain, read-only)",
+				 mode);
+	json_object_set(call->args, "path", json_object_get(call->args, "filename"));
+	options = options_of(call, call->args, taken);
 	if (!options)
-		return error_set(&call->err, ENOMEM, "out of memory");
+		return -call->err.code;
 	rc = call_action(call, disk_id(call), "change", options, NULL);
 	free(options);
 	return rc;

@@ -90,6 +90,9 @@ int call_action(struct qmp_call *call, const char *id, const char *action, const
 		return -EINVAL;
 	rc = vmm_device_action(call_vm(call), id, action, options, result ? &text : NULL,
 			       &call->err);
+	/* Which is missing, the action or, by now, the device? */
+	if (rc == -ENOENT && !call_class(call, id))
+		return rc;
 	if (rc || !result)
 		return rc;
 	*result = parse_report(call, text);
@@ -104,37 +107,51 @@ static bool named(const char *name, const char *const *names)
 	return false;
 }
 
-static void put_value(FILE *out, const json_t *value)
+/* Returns 0, or -EINVAL: no option of ours has such a value, or such a name. */
+static int put_option(struct qmp_call *call, FILE *out, const char *name, const json_t *value)
 {
+	if (!*name || strpbrk(name, ",="))
+		return error_set(&call->err, EINVAL, "Parameter '%.64s' is unexpected", name);
+	fprintf(out, "%s=", name);
 	if (json_is_boolean(value))
 		fputs(json_is_true(value) ? "on" : "off", out);
 	else if (json_is_integer(value))
 		fprintf(out, "%lld", (long long)json_integer_value(value));
+	else if (!json_is_string(value))
+		return error_set(&call->err, EINVAL,
+				 "Invalid parameter type for '%.64s', expected: string, integer or "
+				 "boolean",
+				 name);
 	for (const char *c = json_string_value(value); c && *c; c++)
 		fprintf(out, "%s%c", *c == ',' ? "," : "", *c);
+	return 0;
 }
 
-char *options_of(const json_t *object, const char *const *without)
+char *options_of(struct qmp_call *call, const json_t *object, const char *const *without)
 {
 	char *text = NULL;
 	size_t size;
 	FILE *out = open_memstream(&text, &size);
 	const char *name, *between = "";
 	json_t *value;
+	int rc = 0;
 
-	if (!out)
+	if (!out) {
+		error_set(&call->err, ENOMEM, "out of memory");
 		return NULL;
+	}
 	json_object_foreach((json_t *)object, name, value)
 	{
-		if (named(name, without))
+		if (rc || named(name, without))
 			continue;
-		fprintf(out, "%s%s=", between, name);
-		put_value(out, value);
+		fputs(between, out);
+		rc = put_option(call, out, name, value);
 		between = ",";
 	}
-	if (fclose(out)) {
-		free(text);
-		return NULL;
-	}
-	return text;
+	if (fclose(out) && !rc)
+		rc = error_set(&call->err, ENOMEM, "out of memory");
+	if (!rc)
+		return text;
+	free(text);
+	return NULL;
 }

@@ -129,7 +129,7 @@ void qmp_client_send(struct qmp_client *client, const char *text)
 
 void qmp_client_send_json(struct qmp_client *client, json_t *value)
 {
-	char *text = value ? json_dumps(value, 0) : NULL;
+	char *text = qmp_text(value);
 
 	qmp_client_send(client, text);
 	free(text);

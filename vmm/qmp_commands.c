@@ -134,10 +134,13 @@ static int run_query_cpus(struct qmp_call *call)
 		if (!vm->vcpus[i])
 			continue;
 		snprintf(path, sizeof(path), "/machine/cpu[%u]", i);
-		json_array_append_new(call->result, json_pack("{s:i,s:s,s:i,s:s,s:{}}", "cpu-index",
-							      (int)i, "qom-path", path, "thread-id",
-							      (int)vcpu_thread_id(vm->vcpus[i]),
-							      "target", "x86_64", "props"));
+		/* One package, one thread in each core: see kvm_cpuid_x86.c. */
+		json_array_append_new(call->result,
+				      json_pack("{s:i,s:s,s:i,s:s,s:{s:i,s:i,s:i}}", "cpu-index",
+						(int)i, "qom-path", path, "thread-id",
+						(int)vcpu_thread_id(vm->vcpus[i]), "target",
+						"x86_64", "props", "socket-id", 0, "core-id",
+						(int)i, "thread-id", 0));
 	}
 	pthread_mutex_unlock(&vm->devices_lock);
 	return 0;
@@ -214,7 +217,7 @@ const struct qmp_command control_commands[] = {
 	{"query-cpus-fast", .run = run_query_cpus, ANSWERS, DIFFERS("vmm-empty-before-start")},
 	{"query-memory-size-summary", .run = run_query_memory, ANSWERS},
 	{"query-iothreads", .run = run_query_iothreads, ANSWERS, DIFFERS("vmm-always-empty")},
-	{"query-pci", .run = run_query_pci, ANSWERS, DIFFERS("vmm-no-regions")},
+	{"query-pci", .run = run_query_pci, ANSWERS},
 	{"query-block", .run = run_query_block, ANSWERS, DIFFERS("vmm-device-id-is-node-name")},
 	{"query-blockstats", .run = run_query_blockstats, ANSWERS, DIFFERS("vmm-no-times")},
 	{"query-chardev", .run = run_query_chardev, ANSWERS, DIFFERS("vmm-label-is-device-id")},

@@ -3,6 +3,7 @@
  * Commands of the control socket about devices other than disks.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,11 +16,11 @@ int run_device_add(struct qmp_call *call)
 {
 	static const char *const without[] = {"driver", NULL};
 	const char *driver = call_string(call, "driver");
-	char *options = options_of(call->args, without);
+	char *options = options_of(call, call->args, without);
 	int rc;
 
 	if (!options)
-		return error_set(&call->err, ENOMEM, "out of memory");
+		return -call->err.code;
 	rc = vmm_add_device(call_vm(call), driver, options, &call->err);
 	free(options);
 	return rc;
@@ -48,12 +49,17 @@ int run_vmm_devices(struct qmp_call *call)
 int run_vmm_action(struct qmp_call *call)
 {
 	json_t *given = json_object_get(call->args, "options");
-	char *options = json_is_object(given) ? options_of(given, NULL) : NULL;
+	char *options = NULL;
 	int rc;
 
-	if (given && !json_is_object(given) && !json_is_string(given))
+	if (json_is_object(given)) {
+		options = options_of(call, given, NULL);
+		if (!options)
+			return -call->err.code;
+	} else if (given && !json_is_string(given)) {
 		return error_set(&call->err, EINVAL,
 				 "Parameter 'options' must be an object or a string");
+	}
 	rc = call_action(call, call_string(call, "id"), call_string(call, "action"),
 			 options ? options : json_string_value(given), &call->result);
 	free(options);
@@ -135,17 +141,10 @@ static int balloon_action(struct qmp_call *call, const char *action, const char 
 
 int run_balloon(struct qmp_call *call)
 {
-	static const char *const without[] = {NULL};
-	json_t *target = json_pack("{s:I}", "size", (json_int_t)call_int(call, "value"));
-	char *options = options_of(target, without);
-	int rc;
+	char options[32];
 
-	json_decref(target);
-	if (!options)
-		return error_set(&call->err, ENOMEM, "out of memory");
-	rc = balloon_action(call, "target", options, NULL);
-	free(options);
-	return rc;
+	snprintf(options, sizeof(options), "size=%lld", (long long)call_int(call, "value"));
+	return balloon_action(call, "target", options, NULL);
 }
 
 int run_query_balloon(struct qmp_call *call)
@@ -165,19 +164,20 @@ int run_query_balloon(struct qmp_call *call)
 static json_t *describe_chardev(struct qmp_call *call, const json_t *device)
 {
 	const char *id = device_string(device, "id"), *cls = device_string(device, "class");
-	json_t *status = NULL, *result;
-	char *stream;
+	const char *place;
+	json_t *status, *open, *result;
 
-	if (!strcmp(cls, "serial-port") || !strcmp(cls, "console-port"))
-		(void)!call_action(call, id, "status", NULL, &status);
-	else if (strcmp(cls, "isa-serial") != 0)
+	if (strcmp(cls, "serial-port") != 0 && strcmp(cls, "console-port") != 0 &&
+	    strcmp(cls, "isa-serial") != 0)
 		return NULL;
-	stream = device_option(device, "chardev");
-	/* What has no notion of being open is. */
-	result = json_pack("{s:s,s:o,s:b}", "label", id, "filename",
-			   qmp_string(stream ? stream : "none"), "frontend-open",
-			   !status || json_is_true(json_object_get(status, "guest-open")));
-	free(stream);
+	if (call_action(call, id, "status", NULL, &status))
+		return NULL;
+	place = json_string_value(json_object_get(status, "chardev"));
+	open = json_object_get(status, "guest-open");
+	/* What has no notion of being open is. A terminal is told by its path, as QEMU does. */
+	result = json_pack("{s:s,s:s+,s:b}", "label", id, "filename",
+			   place && *place == '/' ? "pty:" : "", place ? place : "none",
+			   "frontend-open", !open || json_is_true(open));
 	json_decref(status);
 	return result;
 }
@@ -194,6 +194,7 @@ int run_query_chardev(struct qmp_call *call)
 	{
 		json_t *chardev = describe_chardev(call, device);
 
+		/* One that has gone meanwhile is not there. */
 		if (chardev)
 			json_array_append_new(call->result, chardev);
 	}
@@ -214,20 +215,51 @@ static const char *id_at(struct vmm *vm, unsigned devfn)
 	return "";
 }
 
+/* address: -1 while the guest has not enabled it. */
+static json_t *describe_bar(unsigned index, const struct pci_bar_state *bar)
+{
+	bool io = bar->type == PCI_BAR_IO;
+	json_t *region =
+		json_pack("{s:i,s:s,s:I,s:I}", "bar", (int)index, "type", io ? "io" : "memory",
+			  "address", bar->mapped ? (json_int_t)bar->address : (json_int_t)-1,
+			  "size", (json_int_t)bar->size);
+
+	if (!io)
+		json_object_update_new(region,
+				       json_pack("{s:b,s:b}", "prefetch", bar->prefetchable,
+						 "mem_type_64", bar->type == PCI_BAR_MEM64));
+	return region;
+}
+
+static json_t *describe_bars(struct vmm *vm, unsigned devfn)
+{
+	json_t *regions = json_array();
+	struct pci_bar_state bar;
+
+	for (unsigned i = 0; i < PCI_BARS; i++)
+		if (pci_bar_query(vm->pci, devfn, i, &bar))
+			json_array_append_new(regions, describe_bar(i, &bar));
+	return regions;
+}
+
 static json_t *describe_function(struct vmm *vm, unsigned devfn)
 {
-	uint32_t ids = pci_config_read(vm->pci, devfn, 0x00, 4);
-	uint32_t class = pci_config_read(vm->pci, devfn, 0x0a, 2);
-	uint32_t subsystem = pci_config_read(vm->pci, devfn, 0x2c, 4);
-	uint32_t irq = pci_config_read(vm->pci, devfn, 0x3c, 1);
-	uint32_t pin = pci_config_read(vm->pci, devfn, 0x3d, 1);
+	uint32_t ids = pci_config_read(vm->pci, devfn, PCI_VENDOR_ID, 4);
+	uint32_t class = pci_config_read(vm->pci, devfn, PCI_CLASS_DEVICE, 2);
+	uint32_t subsystem = pci_config_read(vm->pci, devfn, PCI_SUBSYSTEM_VENDOR_ID, 4);
+	uint32_t irq = pci_config_read(vm->pci, devfn, PCI_INTERRUPT_LINE, 1);
+	uint32_t pin = pci_config_read(vm->pci, devfn, PCI_INTERRUPT_PIN, 1);
+	json_t *function;
 
-	return json_pack("{s:i,s:i,s:i,s:{s:i},s:{s:i,s:i,s:i,s:i},s:i,s:i,s:s,s:[]}", "bus", 0,
-			 "slot", (int)(devfn >> 3), "function", (int)(devfn & 7), "class_info",
-			 "class", (int)class, "id", "device", (int)(ids >> 16), "vendor",
-			 (int)(ids & 0xffff), "subsystem", (int)(subsystem >> 16),
-			 "subsystem-vendor", (int)(subsystem & 0xffff), "irq", (int)irq, "irq_pin",
-			 (int)pin, "qdev_id", id_at(vm, devfn), "regions");
+	function = json_pack("{s:i,s:i,s:i,s:{s:i},s:{s:i,s:i,s:i,s:i},s:i,s:s,s:o}", "bus", 0,
+			     "slot", (int)(devfn >> 3), "function", (int)(devfn & 7), "class_info",
+			     "class", (int)class, "id", "device", (int)(ids >> 16), "vendor",
+			     (int)(ids & 0xffff), "subsystem", (int)(subsystem >> 16),
+			     "subsystem-vendor", (int)(subsystem & 0xffff), "irq_pin", (int)pin,
+			     "qdev_id", id_at(vm, devfn), "regions", describe_bars(vm, devfn));
+	if (pin)
+		json_object_set_new(function, "irq", json_integer(irq));
+	return function;
 }
 
 int run_query_pci(struct qmp_call *call)

@@ -69,8 +69,13 @@ struct qmp {
 void qmp_greet(struct qmp_client *client);
 /* Something was found in the input. Leaves a request for vmm-qmp-run, or answers at once. */
 void qmp_handle(struct qmp_client *client, enum qmp_found found);
+/* As it is sent: ASCII, as QEMU's specification wants it. Allocated; NULL: no memory. */
+char *qmp_text(const json_t *value);
 /* Run the client's request. On vmm-qmp-run. Returns the answer as text, or NULL. */
 char *qmp_run(struct qmp_client *client, bool *success);
+
+/* qmp_schema.c: the one command that stands in no table; its `run` is not used. */
+extern const struct qmp_command qmp_capabilities;
 
 /* qmp_client.c */
 /* Append a line to what is sent to it. Closes it if that is too much. */

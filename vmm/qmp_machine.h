@@ -36,8 +36,11 @@ const struct device_class *call_class(struct qmp_call *call, const char *id);
  */
 int call_action(struct qmp_call *call, const char *id, const char *action, const char *options,
 		json_t **result);
-/* An object's strings, numbers and booleans as "key=value,…", without those named in `without`. */
-char *options_of(const json_t *object, const char *const *without);
+/*
+ * An object as "key=value,…", without those named in `without`. NULL, with call->err set: it has
+ * something else in it than strings, integers and booleans, or there is no memory.
+ */
+char *options_of(struct qmp_call *call, const json_t *object, const char *const *without);
 
 /* qmp_devices.c */
 int run_device_add(struct qmp_call *call);

@@ -5,8 +5,6 @@
 
 #include "vmm/qmp.h"
 
-#define FLUSH ((char)0xff) /* never a part of JSON: "forget what I have begun" */
-
 void qmp_parser_fini(struct qmp_parser *p)
 {
 	free(p->text);
@@ -21,7 +19,8 @@ static bool is_blank(char c)
 static void begin_anew(struct qmp_parser *p)
 {
 	p->len = p->depth = 0;
-	p->in_string = p->escaped = p->skipping = p->garbage = p->complete = false;
+	p->quote = 0;
+	p->escaped = p->skipping = p->garbage = p->complete = false;
 	/* One large request is no reason to keep as much for ever. */
 	if (p->room > 64 * KIB)
 		qmp_parser_fini(p);
@@ -42,20 +41,37 @@ static bool keep(struct qmp_parser *p, char c)
 	return true;
 }
 
+/*
+ * QEMU also takes 'text', and \' in any text; people and scripts write that. JSON knows neither.
+ * quote, escaped: as they were before c.
+ */
+static bool keep_as_json(struct qmp_parser *p, char c, char quote, bool escaped)
+{
+	if (c == '\'' && escaped) {
+		p->text[p->len - 1] = c;
+		return true;
+	}
+	if (c == '\'' && quote != '"')
+		c = '"';
+	else if (c == '"' && quote == '\'' && !escaped && !keep(p, '\\'))
+		return false;
+	return keep(p, c);
+}
+
 /* Follow brackets and strings. Returns true when the value that was begun is at its end. */
 static bool follow(struct qmp_parser *p, char c)
 {
-	if (p->in_string) {
+	if (p->quote) {
 		if (p->escaped)
 			p->escaped = false;
 		else if (c == '\\')
 			p->escaped = true;
-		else if (c == '"')
-			p->in_string = false;
+		else if (c == p->quote)
+			p->quote = 0;
 		return false;
 	}
-	if (c == '"')
-		p->in_string = true;
+	if (c == '"' || c == '\'')
+		p->quote = c;
 	else if (c == '{' || c == '[')
 		p->depth++;
 	else if (c == '}' || c == ']')
@@ -71,19 +87,29 @@ static enum qmp_found skip(struct qmp_parser *p, enum qmp_found why)
 	return why;
 }
 
+/*
+ * What JSON has nowhere, or not in a text: by this a client that has lost its place, or follows
+ * one that did, has all forgotten that was begun. It counts on an answer.
+ */
+static bool breaks_off(const struct qmp_parser *p, char c)
+{
+	const uint8_t byte = (uint8_t)c;
+
+	return byte >= 0xfe || (byte < 0x20 && (p->quote || !is_blank(c)));
+}
+
 static enum qmp_found take(struct qmp_parser *p, char c)
 {
-	bool begins = !p->in_string && (c == '{' || c == '[');
+	const char quote = p->quote;
+	const bool escaped = p->escaped, begins = !quote && (c == '{' || c == '[');
 
-	if (c == FLUSH) {
-		bool begun = p->len > 0;
-
-		begin_anew(p);
-		return begun ? QMP_FOUND_CUT : QMP_FOUND_NOTHING;
-	}
 	if (p->skipping && c == '\n') {
 		begin_anew(p);
 		return QMP_FOUND_NOTHING;
+	}
+	if (breaks_off(p, c)) {
+		begin_anew(p);
+		return QMP_FOUND_CUT;
 	}
 	if (p->depth == 0 && !begins) {
 		bool known = p->garbage;
@@ -105,9 +131,10 @@ static enum qmp_found take(struct qmp_parser *p, char c)
 	}
 	if (p->depth > QMP_DEPTH_MAX)
 		return skip(p, QMP_FOUND_TOO_DEEP);
-	if (p->len == QMP_REQUEST_MAX)
+	/* One that becomes two: see keep_as_json. */
+	if (p->len + (quote == '\'' && c == '"') >= QMP_REQUEST_MAX)
 		return skip(p, QMP_FOUND_TOO_LONG);
-	if (!keep(p, c))
+	if (!keep_as_json(p, c, quote, escaped))
 		return skip(p, QMP_FOUND_NO_MEMORY);
 	p->complete = end;
 	return end ? QMP_FOUND_VALUE : QMP_FOUND_NOTHING;

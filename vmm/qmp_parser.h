@@ -15,7 +15,7 @@ enum qmp_found {
 	QMP_FOUND_GARBAGE, /* something that begins no object; reported once for each run of it */
 	QMP_FOUND_TOO_LONG,
 	QMP_FOUND_TOO_DEEP,
-	QMP_FOUND_CUT, /* a value that its sender gave up, with a byte 0xFF */
+	QMP_FOUND_CUT, /* a byte that no JSON has there; what was begun is forgotten */
 	QMP_FOUND_NO_MEMORY,
 };
 
@@ -24,7 +24,8 @@ struct qmp_parser {
 	char *text;
 	size_t len, room;
 	unsigned depth; /* open brackets */
-	bool in_string, escaped;
+	char quote;     /* of the text that is open; 0: none is */
+	bool escaped;
 	/*
 	 * Something is left out: until its end, if it has one, and at most until the end of the
 	 * line. Garbage: also until a bracket opens.

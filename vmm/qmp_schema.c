@@ -4,13 +4,19 @@
  */
 #include <stdio.h>
 
-#include "vmm/qmp.h"
+#include "vmm/qmp_internal.h"
+
+static const struct qmp_member capabilities_args[] = {
+	{"enable", QMP_ANY, true},
+	{.name = NULL},
+};
+const struct qmp_command qmp_capabilities = {.name = "qmp_capabilities", .args = capabilities_args};
 
 json_t *qmp_list_commands(const struct qmp_command *commands)
 {
 	json_t *list = json_array();
 
-	json_array_append_new(list, json_pack("{s:s}", "name", "qmp_capabilities"));
+	json_array_append_new(list, json_pack("{s:s}", "name", qmp_capabilities.name));
 	for (; commands->name; commands++)
 		json_array_append_new(list, json_pack("{s:s}", "name", commands->name));
 	return list;
@@ -83,12 +89,6 @@ static void add_event(json_t *schema, const struct qmp_event *e)
 
 json_t *qmp_schema(const struct qmp_command *commands, const struct qmp_event *events)
 {
-	static const struct qmp_member capabilities_args[] = {
-		{"enable", QMP_ANY, true},
-		{.name = NULL},
-	};
-	static const struct qmp_command capabilities = {.name = "qmp_capabilities",
-							.args = capabilities_args};
 	json_t *schema = json_array();
 
 	add_object(schema, "q_empty", NULL);
@@ -98,7 +98,7 @@ json_t *qmp_schema(const struct qmp_command *commands, const struct qmp_event *e
 					      json_pack("{s:s,s:s,s:s}", "name", types[i].name,
 							"meta-type", "builtin", "json-type",
 							types[i].json));
-	add_command(schema, &capabilities);
+	add_command(schema, &qmp_capabilities);
 	for (; commands->name; commands++)
 		add_command(schema, commands);
 	for (; events->name; events++)

@@ -30,6 +30,11 @@ json_t *qmp_string(const char *text)
 	return value;
 }
 
+char *qmp_text(const json_t *value)
+{
+	return value ? json_dumps(value, JSON_ENSURE_ASCII) : NULL;
+}
+
 /* id: given away, may be NULL. */
 static json_t *make_error(json_t *id, const char *class, const char *desc)
 {
@@ -123,11 +128,17 @@ static int check_arguments(const struct qmp_command *command, json_t *args, stru
 
 /* ---- requests ---- */
 
+/* args: may be NULL. */
 static void negotiate(struct qmp_client *client, json_t *args, json_t *id)
 {
 	json_t *enable = json_object_get(args, "enable");
 	json_t *first = json_array_get(enable, 0);
+	struct vmm_error err;
 
+	if (check_arguments(&qmp_capabilities, args, &err)) {
+		refuse(client, id, GENERIC, "%s", err.message);
+		return;
+	}
 	if (enable && !json_is_array(enable)) {
 		refuse(client, id, GENERIC, "Parameter 'enable' must be an array");
 		return;
@@ -242,7 +253,8 @@ void qmp_handle(struct qmp_client *client, enum qmp_found found)
 		       QMP_DEPTH_MAX);
 		break;
 	case QMP_FOUND_CUT:
-		refuse(client, NULL, GENERIC, "JSON parse error, the request was given up");
+		refuse(client, NULL, GENERIC,
+		       "JSON parse error, invalid byte; what was begun is forgotten");
 		break;
 	case QMP_FOUND_NO_MEMORY:
 		refuse(client, NULL, GENERIC, "out of memory");
@@ -261,6 +273,11 @@ char *qmp_run(struct qmp_client *client, bool *success)
 	char *text;
 
 	*success = client->command->run(&call) == 0;
+	/* What was to be packed into it is gone as well. */
+	if (*success && client->command->answers && !call.result) {
+		*success = false;
+		error_set(&call.err, ENOMEM, "out of memory");
+	}
 	if (*success) {
 		answer = json_pack("{s:o,s:o*}", "return",
 				   call.result ? call.result : json_object(), "id", client->id);
@@ -271,7 +288,7 @@ char *qmp_run(struct qmp_client *client, bool *success)
 	}
 	json_decref(client->args);
 	client->args = client->id = NULL;
-	text = answer ? json_dumps(answer, 0) : NULL;
+	text = qmp_text(answer);
 	json_decref(answer);
 	return text;
 }

@@ -195,6 +195,13 @@ else
 	not_ok 'who waits for a VM that dies is told' "exit status $waited" "$console"
 fi
 until_true died || bail_out 'it does not die'
+# A VM that takes the name over holds a lock until its socket is in place.
+expect 'ls lets be what a VM is about to use' 0 'NAME' -- flock "$XDG_RUNTIME_DIR/vmm/two" "$vmm" ls
+if [ -e "$XDG_RUNTIME_DIR/vmm/two/control.sock" ]; then
+	ok 'and removes nothing'
+else
+	not_ok 'and removes nothing' "$(ls -R "$XDG_RUNTIME_DIR/vmm")"
+fi
 expect 'ls cleans up after dead VMs' 0 'NAME' -- "$vmm" ls
 if [ -e "$XDG_RUNTIME_DIR/vmm/two" ]; then
 	not_ok 'and their folders are gone' "$(ls -R "$XDG_RUNTIME_DIR/vmm")"

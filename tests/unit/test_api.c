@@ -661,6 +661,8 @@ Test(api, regions_that_are_in_the_way_are_refused_with_a_sentence)
 	cr_assert_eq(add_region(&g, "a", VMM_SPACE_PORT, 0x1000, 5, &r), 0, "%s", g.err.message);
 	cr_assert_eq(add_region(&g, "a", VMM_SPACE_PORT, 0x2000, 0, &r), -EEXIST);
 	cr_assert_eq(add_region(&g, "b", VMM_SPACE_PORT, 0x1004, 0, &r), -EBUSY);
+	cr_assert_not_null(strstr(g.err.message, "something else is at or behind 0x1004"), "%s",
+			   g.err.message);
 	cr_assert_eq(add_region(&g, "c", VMM_SPACE_PORT, 0x2000, 5, &r), -EBUSY);
 	/* And a virtio device over MMIO takes the next interrupt. */
 	cr_assert_eq(vmm_add_device(g.vm, "virtio-rng", "transport=mmio", &g.err), 0, "%s",

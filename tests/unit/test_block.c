@@ -287,6 +287,18 @@ Test(block, a_readonly_disk_refuses_changes)
 	free(data);
 }
 
+/* What the disk says of itself has this in it. */
+static void reports(const struct block_fixture *f, const char *part)
+{
+	struct report *report = report_create();
+	char *json;
+
+	block_report(f->block, report);
+	cr_assert_eq(report_finish(report, &json), 0);
+	cr_assert_not_null(strstr(json, part), "%s", json);
+	free(json);
+}
+
 static void shrunk(struct block_fixture *f)
 {
 	char *data = pages(8192);
@@ -296,6 +308,7 @@ static void shrunk(struct block_fixture *f)
 	cr_assert_eq(fixture_do(f, BLOCK_READ, MIB - 4096, 8192, data, 0), -EIO);
 	cr_assert_eq(fixture_do(f, BLOCK_READ, 2 * MIB + 512, 512, data + 1, 0), -EIO);
 	cr_assert_eq(fixture_do(f, BLOCK_READ, 0, 4096, data, 0), 0);
+	reports(f, "\"read\":{\"operations\":4,\"bytes\":16896,\"errors\":3}");
 	free(data);
 }
 

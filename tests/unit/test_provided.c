@@ -180,6 +180,26 @@ Test(provided, a_name_is_there_once_and_one_device_has_it)
 	cr_assert_eq(chardev_check("api:", "chardev", &err), -EINVAL);
 }
 
+Test(provided, what_a_newer_program_sets_and_this_library_does_not_know_is_refused)
+{
+	struct {
+		struct vmm_chardev_ops ops;
+		void (*later)(void *opaque);
+	} newer = {.ops = chardev_ops};
+	struct vmm_chardev *c;
+
+	newer.ops.size = sizeof(newer);
+	cr_assert_eq(chardev_api_create(&c, &set, "a", &newer.ops, NULL, fake.env.loop, &err), 0,
+		     "%s", err.message);
+	newer.later = program_ready;
+	cr_assert_eq(chardev_api_create(&c, &set, "b", &newer.ops, NULL, fake.env.loop, &err),
+		     -EINVAL);
+	cr_assert_not_null(strstr(err.message, "does not know"), "%s", err.message);
+	newer.ops.size = sizeof(size_t);
+	cr_assert_eq(chardev_api_create(&c, &set, "c", &newer.ops, NULL, fake.env.loop, &err),
+		     -EINVAL);
+}
+
 /* ---- a network ---- */
 
 struct card {
