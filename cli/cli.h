@@ -33,14 +33,20 @@ enum status {
 
 /* ---- message.c ---- */
 
-/* Print "vmm: <sentence>" on standard error. Control characters become '?'. Any thread. */
+/*
+ * Print "vmm: <sentence>" on standard error, and in the log where that is another place. Control
+ * characters become '?'. Any thread.
+ */
 void message(const char *fmt, ...) CLI_PRINTF(1, 2);
 
 /* As message, if `level` shows messages of the level `of`. */
 void message_at(enum vmm_log_level level, enum vmm_log_level of, const char *fmt, ...)
 	CLI_PRINTF(3, 4);
 
-/* As message; returns STATUS_USAGE. */
+/* What options are read from, for usage_error; NULL: the command line. Not copied. */
+void usage_context(const char *what);
+
+/* As message, after "<context>: "; returns STATUS_USAGE. */
 int usage_error(const char *fmt, ...) CLI_PRINTF(1, 2);
 
 /* A vmm_log_fn: "vmm: <level>: <source>: <line>". Any thread. */
@@ -103,6 +109,11 @@ void print_networks(void);
 
 /* ---- shorthand.c: lists of key=value. What is returned is allocated. ---- */
 
+/* The first item, as written; *list becomes the rest, NULL after the last. */
+char *take_list_item(const char **list);
+/* The text with doubled commas made single, as one item means it. */
+char *unquote_item(const char *text);
+
 /* The value of the first item KEY=VALUE, commas single; NULL: there is none. list: may be NULL. */
 char *option_value(const char *list, const char *key);
 /* The list without the items KEY=VALUE. */
@@ -136,7 +147,6 @@ int set_cpus(struct vmm_config *config, const char *value);
 int set_memory(struct vmm_config *config, const char *value);
 int set_timeout(struct timespec *timeout, const char *value);
 int set_switch(bool *on, const char *option, const char *value);
-int set_log(struct vmm_config *config, const char *value);
 int set_on_reboot(struct vmm_config *config, const char *value);
 
 /* ---- run_options.c ---- */
@@ -159,6 +169,8 @@ struct run_options {
 	const char *control;      /* path of the control socket; NULL: none */
 	bool control_asked;       /* the user has decided about it */
 	bool detach;              /* run in a process of its own */
+	const char *log_file;     /* NULL: standard error */
+	bool log_json;
 };
 
 /* Returns GO_ON if the VM is to run; else the exit status (usage error reported, or help printed).

@@ -3,7 +3,7 @@
  * The options of `vmm run`, checked as far as that goes without touching the host. Strings that
  * are made here live until the process ends, as argv does.
  */
-#include "cli.h"
+#include "log.h"
 
 enum run_option {
 	OPT_KERNEL = 1,
@@ -84,8 +84,9 @@ static const struct cli_option table[] = {
 	{"detach", 0, NULL,
 	 "Return when the guest runs; it goes on without the terminal. Needs --name or --control.",
 	 OPT_DETACH},
-	{"log", 0, "error|warn|info|debug", "What is reported on standard error. Default: warn.",
-	 OPT_LOG},
+	{"log", 0, "error|warn|info|debug[,file=PATH][,format=text|json]",
+	 "What is reported, and where. Default: warn, on standard error. file: append it there.\n"
+	 "format=json, or json alone: a JSON object in each line.", OPT_LOG},
 	{"verbose", 'v', NULL, "More of that: info; twice: debug.", OPT_VERBOSE},
 	{"quiet", 'q', NULL, "Only errors.", OPT_QUIET},
 	{"help", 'h', NULL, "Show this.", OPT_HELP},
@@ -152,7 +153,7 @@ static int set_option(struct parse *parse, int id, const char *value)
 		out->detach = true;
 		return GO_ON;
 	case OPT_LOG:
-		return set_log(config, value);
+		return set_log(out, value);
 	case OPT_VERBOSE:
 		if (config->log_level < VMM_LOG_INFO)
 			config->log_level = VMM_LOG_INFO;

@@ -116,7 +116,12 @@ refuses '--memory with an unknown key' 2 "'hugepage'" 'did you mean hugepages?' 
 refuses '--memory with a bad switch' 2 'prealloc=maybe' 'on' -- "${run[@]}" -m 64M,prealloc=maybe
 refuses '--memory, more than the host has' 1 '104857600' 'host' -- "${run[@]}" --memory 100T
 refuses '--serial' 2 'stdoi' 'did you mean stdio?' 'unix:PATH' -- "${run[@]}" --serial stdoi
-refuses '--log' 2 'loud' 'error, warn, info or debug' -- "${run[@]}" --log loud
+refuses '--log' 2 'loud' 'error, warn, info, debug, text or json' -- "${run[@]}" --log loud
+refuses '--log in a folder that is not there' 1 '--log' "$files/none/x" 'No such file' -- \
+	"${run[@]}" --log "info,file=$files/none/x"
+mkfifo "$files/pipe"
+refuses '--log to a pipe that nobody reads' 1 "$files/pipe" 'nobody reads' -- \
+	"${run[@]}" --log "file=$files/pipe"
 refuses '--on-reboot' 2 'rest' 'did you mean reset?' -- "${run[@]}" --on-reboot rest
 for n in 0 -5 soon 1s 0.0; do
 	refuses "--timeout $n" 2 "--timeout $n" 'seconds' -- "${run[@]}" "--timeout=$n"
