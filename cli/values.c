@@ -43,6 +43,17 @@ char *duplicate(const char *text)
 	return memcpy(allocate(size), text, size);
 }
 
+void *with_room(void *array, size_t count, size_t size)
+{
+	void *longer;
+
+	/* It has grown to the next power of two already. */
+	if (count & (count - 1))
+		return array;
+	longer = allocate((2 * count + 2) * size);
+	return count ? memcpy(longer, array, count * size) : longer;
+}
+
 char *format(const char *fmt, ...)
 {
 	va_list ap, again;

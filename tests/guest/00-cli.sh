@@ -88,6 +88,9 @@ refuses 'unknown command' 2 "'rum'" 'did you mean run?' -- "$vmm" rum
 refuses 'unknown option before the command' 2 "'--hlep'" 'did you mean --help?' -- "$vmm" --hlep
 refuses 'unknown help topic' 2 "'exit'" -- "$vmm" help exit
 refuses 'check-host takes no argument' 2 "'x'" -- "$vmm" check-host x
+refuses 'config: unknown option' 2 'did you mean --disk?' "'vmm config --help'" -- "$vmm" config --dsk x
+refuses 'a config file that is not there' 1 "$tmp/none" 'No such file' -- "$vmm" run --config "$tmp/none"
+refuses 'a config file that is a folder' 1 "$tmp" 'directory' -- "$vmm" run --config "$tmp"
 refuses 'validate: no kernel' 2 '--kernel' -- "$vmm" validate
 refuses 'validate: not a kernel' 1 'neither a bzImage' -- "$vmm" validate --kernel /bin/sh
 refuses 'validate: no such kernel' 1 'No such file' -- "$vmm" validate --kernel "$tmp/none"
@@ -336,7 +339,7 @@ shows '--serial help lists the streams' "$console" stdio pty unix:PATH file:PATH
 "$vmm" run --net help >"$console" 2>"$messages" </dev/null
 shows '--net help lists the networks, their keys and the card'"'"'s' "$console" user hostfwd= tap ifname= \
 	stream:unix:PATH dgram:unix:PATH none mac=
-for topic in run validate check-host exit-status; do
+for topic in run config validate check-host exit-status; do
 	if "$vmm" help "$topic" >"$console" 2>"$messages" && [ -s "$console" ] && [ ! -s "$messages" ]; then
 		ok "help $topic"
 	else
