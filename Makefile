@@ -88,6 +88,10 @@ config_jansson  := -DCONFIG_JANSSON
 ifneq ($(shell echo '\#include <slirp/libslirp.h>' | $(CC) -E $(CPPFLAGS) - >/dev/null 2>&1 && echo y),)
 HEADERS := -DCONFIG_LIBSLIRP
 endif
+# Trace points need one header, and nothing when they are used.
+ifneq ($(shell echo '\#include <sys/sdt.h>' | $(CC) -E $(CPPFLAGS) - >/dev/null 2>&1 && echo y),)
+HEADERS += -DCONFIG_SDT
+endif
 
 ifneq ($(PACKAGES),)
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
