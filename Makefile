@@ -45,9 +45,9 @@ LIB_DIRS ?= core mmio pci devices virtio block net console qxl agent vmm
 HAVE_JANSSON := $(shell $(PKG_CONFIG) --exists jansson 2>/dev/null && echo y)
 LIB_SRCS     := $(filter-out $(if $(HAVE_JANSSON),,vmm/qmp%),\
                   $(foreach d,$(LIB_DIRS),$(sort $(wildcard $(d)/*.c))))
-CLI_SRCS     := $(filter-out $(if $(HAVE_JANSSON),,cli/control_%),$(sort $(wildcard cli/*.c)))
+CLI_SRCS     := $(filter-out $(if $(HAVE_JANSSON),,cli/control_% cli/config_%),$(sort $(wildcard cli/*.c)))
 SUPPORT_SRCS := $(sort $(wildcard tests/unit/support/*.c))
-UNIT_SRCS    ?= $(filter-out $(if $(HAVE_JANSSON),,tests/unit/test_qmp% tests/unit/test_prometheus%),\
+UNIT_SRCS    ?= $(filter-out $(if $(HAVE_JANSSON),,tests/unit/test_qmp% tests/unit/test_prometheus% tests/unit/test_config%),\
                   $(sort $(wildcard tests/unit/test_*.c)))
 CONF_SRCS    ?= $(sort $(wildcard tests/conformance/*.c))
 FUZZ_SRCS    ?= $(filter-out $(if $(HAVE_JANSSON),,tests/fuzz/fuzz_qmp%),\
@@ -87,6 +87,10 @@ config_jansson  := -DCONFIG_JANSSON
 # wants that of GLib, which nobody else does.
 ifneq ($(shell echo '\#include <slirp/libslirp.h>' | $(CC) -E $(CPPFLAGS) - >/dev/null 2>&1 && echo y),)
 HEADERS := -DCONFIG_LIBSLIRP
+endif
+# Trace points need one header, and nothing when they are used.
+ifneq ($(shell echo '\#include <sys/sdt.h>' | $(CC) -E $(CPPFLAGS) - >/dev/null 2>&1 && echo y),)
+HEADERS += -DCONFIG_SDT
 endif
 
 ifneq ($(PACKAGES),)
@@ -149,9 +153,11 @@ $(O)/.flags $(O)/.sources:
 LIB_A  := $(O)/libvmm.a
 LIB_SO := $(O)/libvmm.so.$(VERSION)
 LIB_MAP := $(wildcard vmm/libvmm.map)
+# What a config file may say, from the tables of options.
+SCHEMA := $(if $(HAVE_JANSSON),$(O)/config.schema.json)
 
 .PHONY: all
-all: $(LIB_A) $(if $(LIB_OBJS),$(O)/libvmm.so) $(if $(CLI_OBJS),$(O)/vmm) $(O)/vmm.pc ## library and command
+all: $(LIB_A) $(if $(LIB_OBJS),$(O)/libvmm.so) $(if $(CLI_OBJS),$(O)/vmm $(SCHEMA)) $(O)/vmm.pc ## library and command
 	@:
 
 $(O)/obj/%.o: %.c $(O)/.flags
@@ -192,6 +198,9 @@ $(O)/obj/cli/validate_script.o: $(VALIDATE_HEADER)
 $(O)/vmm: $(CLI_OBJS) $(LIB_A)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CFLAGS_ALL) -pie $(LDFLAGS_ALL) -o $@ $(CLI_OBJS) $(LIB_A) $(CLI_LIBS)
+
+$(SCHEMA): $(O)/vmm
+	$(Q)$< config --schema >$@
 
 define VMM_PC
 prefix=$(PREFIX)
@@ -376,7 +385,7 @@ abi: $(O)/libvmm.so ## vmm/libvmm.abi: what programs rely on, after a change tha
 D = $(DESTDIR)$(PREFIX)
 INSTALLED = bin/vmm lib/libvmm.a lib/libvmm.so.$(VERSION) lib/libvmm.so.$(SOVERSION) lib/libvmm.so \
             include/vmm.h lib/pkgconfig/vmm.pc share/man/man1/vmm.1 \
-            share/bash-completion/completions/vmm $(MAN3:%=share/man/man3/%)
+            share/bash-completion/completions/vmm $(SCHEMA:$(O)/%=share/vmm/%) $(MAN3:%=share/man/man3/%)
 
 .PHONY: install uninstall
 install: all $(O)/man/.made ## into $(DESTDIR)$(PREFIX)
@@ -392,6 +401,7 @@ install: all $(O)/man/.made ## into $(DESTDIR)$(PREFIX)
 	install -m 644 $(O)/man/*.3 $(D)/share/man/man3
 	install -D -m 644 cli/vmm.bash-completion \
 		$(D)/share/bash-completion/completions/vmm
+	$(if $(SCHEMA),install -D -m 644 $(SCHEMA) $(D)/$(SCHEMA:$(O)/%=share/vmm/%))
 	@[ -n "$(DESTDIR)" ] || [ "$$(id -u)" != 0 ] || ldconfig
 
 uninstall: ## remove what install put there

@@ -12,6 +12,7 @@
 
 #include "block/block.h"
 #include "block/layer.h"
+#include "core/trace.h"
 
 #define LOGICAL_MAX 65536u
 
@@ -53,6 +54,7 @@ static void block_finish_later(struct block *block, struct block_request *req, i
 
 static void block_finish(struct block *block, struct block_request *req, int result)
 {
+	trace_block_complete(block->what, req, req->op, req->offset, req->length, result);
 	block->in_flight--;
 	if (result < 0 && (unsigned)req->op <= BLOCK_WRITE_ZEROES)
 		block->counters[req->op].errors++;
@@ -141,6 +143,7 @@ void block_submit(struct block *block, struct block_request *req)
 {
 	const int check = block_check(block, req);
 
+	trace_block_submit(block->what, req, req->op, req->offset, req->length);
 	block->in_flight++;
 	if (check <= 0) {
 		block_finish_later(block, req, check);

@@ -20,8 +20,7 @@ const char *did_you_mean(char *buf, size_t size, const char *word, const char *p
 	return buf;
 }
 
-static const struct cli_option *find_long(const struct cli_option *table, const char *name,
-					  size_t len)
+const struct cli_option *find_option(const struct cli_option *table, const char *name, size_t len)
 {
 	for (const struct cli_option *o = table; o->name; o++) {
 		if (strncmp(o->name, name, len) == 0 && o->name[len] == '\0')
@@ -63,7 +62,7 @@ static int separate_value(struct arguments *args, const struct cli_option *optio
 
 	/* Most likely the value was forgotten; who means it writes --option=VALUE. */
 	if (next && strncmp(next, "--", 2) == 0 &&
-	    find_long(args->table, next + 2, end ? (size_t)(end - next - 2) : strlen(next + 2)))
+	    find_option(args->table, next + 2, end ? (size_t)(end - next - 2) : strlen(next + 2)))
 		next = NULL;
 	if (!next) {
 		usage_error("--%s needs a value: --%s %s", option->name, option->name,
@@ -79,7 +78,7 @@ static int long_option(struct arguments *args, const char *arg, const char **val
 {
 	const char *equals = strchr(arg, '=');
 	size_t len = equals ? (size_t)(equals - arg) : strlen(arg);
-	const struct cli_option *option = find_long(args->table, arg, len);
+	const struct cli_option *option = find_option(args->table, arg, len);
 	char name[64];
 
 	if (!option) {
@@ -139,7 +138,7 @@ int next_option(struct arguments *args, const char **value)
 		return -1;
 	}
 	/* As QEMU writes them: -kernel. Taken apart into letters it would make no sense. */
-	if (arg[2] && find_long(args->table, arg + 1, strcspn(arg + 1, "=")))
+	if (arg[2] && find_option(args->table, arg + 1, strcspn(arg + 1, "=")))
 		return unknown_option(args, arg, arg + 1);
 	args->cluster = arg + 1;
 	return short_option(args, value);

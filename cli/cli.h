@@ -33,14 +33,20 @@ enum status {
 
 /* ---- message.c ---- */
 
-/* Print "vmm: <sentence>" on standard error. Control characters become '?'. Any thread. */
+/*
+ * Print "vmm: <sentence>" on standard error, and in the log where that is another place. Control
+ * characters become '?'. Any thread.
+ */
 void message(const char *fmt, ...) CLI_PRINTF(1, 2);
 
 /* As message, if `level` shows messages of the level `of`. */
 void message_at(enum vmm_log_level level, enum vmm_log_level of, const char *fmt, ...)
 	CLI_PRINTF(3, 4);
 
-/* As message; returns STATUS_USAGE. */
+/* What options are read from, for usage_error; NULL: the command line. Not copied. */
+void usage_context(const char *what);
+
+/* As message, after "<context>: "; returns STATUS_USAGE. */
 int usage_error(const char *fmt, ...) CLI_PRINTF(1, 2);
 
 /* A vmm_log_fn: "vmm: <level>: <source>: <line>". Any thread. */
@@ -74,6 +80,9 @@ struct arguments {
  */
 int next_option(struct arguments *args, const char **value);
 
+/* The option of that name, of which the first `len` characters count, or NULL. */
+const struct cli_option *find_option(const struct cli_option *table, const char *name, size_t len);
+
 /* Print the table to standard output, as --help shows it. */
 void print_options(const struct cli_option *table);
 
@@ -103,6 +112,11 @@ void print_networks(void);
 
 /* ---- shorthand.c: lists of key=value. What is returned is allocated. ---- */
 
+/* The first item, as written; *list becomes the rest, NULL after the last. */
+char *take_list_item(const char **list);
+/* The text with doubled commas made single, as one item means it. */
+char *unquote_item(const char *text);
+
 /* The value of the first item KEY=VALUE, commas single; NULL: there is none. list: may be NULL. */
 char *option_value(const char *list, const char *key);
 /* The list without the items KEY=VALUE. */
@@ -123,6 +137,8 @@ char *connected_options(const char *cls, const char *option, const char *text);
  */
 void *allocate(size_t size);
 char *duplicate(const char *text);
+/* The array of `count` items of `size` bytes, with room for two more, which are zero. */
+void *with_room(void *array, size_t count, size_t size);
 char *format(const char *fmt, ...) CLI_PRINTF(1, 2);
 
 /*
@@ -137,7 +153,6 @@ int set_memory(struct vmm_config *config, const char *value);
 int set_seconds(struct timespec *time, const char *option, const char *value);
 int set_timeout(struct timespec *timeout, const char *value);
 int set_switch(bool *on, const char *option, const char *value);
-int set_log(struct vmm_config *config, const char *value);
 int set_on_reboot(struct vmm_config *config, const char *value);
 
 /* ---- run_options.c ---- */
@@ -162,14 +177,38 @@ struct run_options {
 	bool detach;              /* run in a process of its own */
 	const char *metrics;      /* a file; NULL: none */
 	int metrics_ms;           /* between two times that it is written */
+	const char *log_file;     /* NULL: standard error */
+	bool log_json;
 };
 
 /* Returns GO_ON if the VM is to run; else the exit status (usage error reported, or help printed).
  */
 int run_options_parse(struct run_options *options, int argc, char **argv);
 
+/* Note what they say for `vmm config`, without completing it. Likewise. */
+struct config_record;
+int run_options_record(struct config_record *record, int argc, char **argv);
+
 /* Print the options of `vmm run`. */
 void run_options_help(void);
+/* The help of one of them; NULL: there is no such. */
+const char *run_option_help(const char *name);
+
+/* ---- config*.c: config files; config.h has the rest ---- */
+
+/* GO_ON, or the exit status (reported, or help printed). name: of an option; value: allocated. */
+typedef int config_take_fn(void *opaque, const char *name, const char *value);
+
+/*
+ * Call take for each option that the file stands for, in the order of the file; "-": standard
+ * input. Returns GO_ON, what take has returned, STATUS_ERROR (no such file) or STATUS_USAGE (both
+ * reported).
+ */
+int config_read(const char *path, config_take_fn *take, void *opaque);
+
+/* Note an option that has been taken. GO_ON or STATUS_USAGE (it cannot be written as JSON). */
+int config_note(struct config_record *record, const struct run_options *out, const char *name,
+		const char *value);
 
 /* ---- run_control.c ---- */
 
@@ -209,6 +248,9 @@ int detach_begin(int *fd);
 void detach_done(int fd);
 
 /* ---- run_devices.c ---- */
+
+/* The value of --disk without `bus` and `media`; its first item has a key. Allocated. */
+char *disk_options(const char *value);
 
 /* What the options read so far say about devices; most of it is in out->devices at once. */
 struct wishes {
@@ -268,6 +310,7 @@ void terminal_continue(void);
 /* ---- commands: each returns the exit status; argv[0] is the command's name ---- */
 
 int command_run(int argc, char **argv);
+int command_config(int argc, char **argv);
 int command_validate(int argc, char **argv);
 void validate_options_help(void);
 int command_check_host(int argc, char **argv);

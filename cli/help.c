@@ -14,6 +14,7 @@ static void help_overview(void)
 	       "usage: vmm COMMAND [OPTION]...\n"
 	       "\n"
 	       "  run                run a virtual machine\n"
+	       "  config             print a config file: the JSON of a command line, or its schema\n"
 	       "  validate           let a kernel's drivers prove the devices\n"
 	       "  check-host         show what this host allows, and what follows from it\n"
 	       "  help [TOPIC]       explain a command, or: exit-status\n"
@@ -38,6 +39,20 @@ static void help_run(void)
 	       "On the terminal: Ctrl-a x leaves, Ctrl-a h lists what else there is.\n"
 	       "SIGTERM, SIGINT and SIGHUP press the power button; a second one ends the VM.\n"
 	       "'vmm help exit-status' explains how vmm run ends.\n");
+}
+
+static void help_config(void)
+{
+	printf("usage: vmm config [OPTION]...\n"
+	       "       vmm config --schema\n"
+	       "\n"
+	       "Prints options of 'vmm run' as a config file, for 'vmm run --config FILE'. Options have\n"
+	       "their names as keys, and what they have as KEY=VALUE is an object of these:\n"
+	       "\n"
+	       "  vmm config --kernel bzImage --disk root.img,readonly=on >vm.json\n"
+	       "  vmm run --config vm.json --cpus 4\n"
+	       "\n"
+	       "--schema prints the JSON schema of such a file. 'vmm run --help' lists the options.\n");
 }
 
 static void help_validate(void)
@@ -87,6 +102,7 @@ static const struct {
 	void (*print)(void);
 } topics[] = {
 	{"run", help_run},
+	{"config", help_config},
 	{"validate", help_validate},
 	{"check-host", help_check_host},
 	{"exit-status", help_exit_status},
@@ -111,8 +127,9 @@ int print_help(const char *topic)
 	}
 	names[CLI_COUNT(topics)] = NULL;
 	did_you_mean(hint, sizeof(hint), topic, "", names);
-	return usage_error("no help on '%s'%s (there is run, validate, check-host and exit-status)",
-			   topic, hint);
+	return usage_error(
+		"no help on '%s'%s (there is run, config, validate, check-host and exit-status)",
+		topic, hint);
 }
 
 int command_help(int argc, char **argv)

@@ -13,9 +13,8 @@ static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } commands[] = {
-	{"run", command_run},
-	{"validate", command_validate},
-	{"check-host", command_check_host},
+	{"run", command_run},           {"config", command_config},
+	{"validate", command_validate}, {"check-host", command_check_host},
 	{"help", command_help},
 };
 
@@ -33,11 +32,12 @@ static void open_standard_descriptors(void)
 
 static int unknown_command(const char *name)
 {
-	const char *names[32] = {"run", "validate", "check-host", "help", "--help", "--version"};
+	const char *names[32] = {"run",  "config", "validate", "check-host",
+				 "help", "--help", "--version"};
 	char hint[64];
 
-	for (unsigned i = 0; i < CLI_COUNT(names) - 7 && control_command(i); i++)
-		names[6 + i] = control_command(i);
+	for (unsigned i = 0; i < CLI_COUNT(names) - 8 && control_command(i); i++)
+		names[7 + i] = control_command(i);
 	did_you_mean(hint, sizeof(hint), name, "", names);
 	return usage_error("unknown %s '%s'%s ('vmm help' lists the commands)",
 			   name[0] == '-' ? "option" : "command", name, hint);

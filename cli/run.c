@@ -14,7 +14,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "cli.h"
+#include "log.h"
 
 /* How long the VM may take to stop once it was told to, before the process just ends. */
 #define STOP_SECONDS 5
@@ -315,6 +315,8 @@ int command_run(int argc, char **argv)
 	struct run run = {.options = &options, .signal_fd = -1, .timer_fd = -1, .detach_fd = -1};
 	int status = run_options_parse(&options, argc, argv);
 
+	if (status == GO_ON)
+		status = open_log(&options);
 	if (status == GO_ON && options.detach)
 		status = detach_begin(&run.detach_fd);
 	if (status != GO_ON)

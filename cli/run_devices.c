@@ -9,6 +9,8 @@
 #include "cli.h"
 
 #define SCSI_TARGETS 256u
+/* More than any machine takes, and few enough to compare each with each. */
+#define MAX_DEVICES 2048u
 
 /* ---- the list ---- */
 
@@ -34,15 +36,23 @@ static int check_id(const struct run_options *out, const char *what, const char 
 	return GO_ON;
 }
 
+static void add_device(struct run_options *out, struct run_device device)
+{
+	out->devices = with_room(out->devices, out->device_count, sizeof(device));
+	out->devices[out->device_count++] = device;
+}
+
 /* options: may be NULL. */
 static int append(struct run_options *out, const char *what, const char *cls, const char *options)
 {
 	int status = check_device(what, cls, options);
 
+	if (out->device_count >= MAX_DEVICES)
+		return usage_error("%s: there are %u devices already", what, MAX_DEVICES);
 	if (status == GO_ON)
 		status = check_id(out, what, options);
 	if (status == GO_ON)
-		out->devices[out->device_count++] = (struct run_device){cls, options, false};
+		add_device(out, (struct run_device){cls, options, false});
 	return status;
 }
 
@@ -93,6 +103,22 @@ int add_any_device(struct wishes *wishes, const char *value)
 	return append(wishes->out, format("--device %s", cls), cls, options);
 }
 
+/* The first item may be just the path. */
+static char *with_path_key(char *options)
+{
+	size_t key = strcspn(options, "=,");
+
+	/* No key has a slash: this is a path that has an equals sign. */
+	if (*options && (options[key] != '=' || memchr(options, '/', key)))
+		return format("path=%s", options);
+	return options;
+}
+
+char *disk_options(const char *value)
+{
+	return with_path_key(without_option(without_option(value, "bus"), "media"));
+}
+
 /* The keys of --disk that choose the device. */
 struct disk {
 	bool scsi, cdrom;
@@ -113,7 +139,7 @@ static int choose_disk(struct disk *disk, const char *value)
 		return usage_error("--disk media=cdrom: a CD-ROM is a SCSI device, add bus=scsi");
 	disk->scsi = b;
 	disk->cdrom = m;
-	disk->options = without_option(without_option(value, "bus"), "media");
+	disk->options = disk_options(value);
 	return GO_ON;
 }
 
@@ -148,17 +174,6 @@ static char *with_target(const struct run_options *out, char *options)
 	return NULL;
 }
 
-/* The first item may be just the path. */
-static char *with_path_key(char *options)
-{
-	size_t key = strcspn(options, "=,");
-
-	/* No key has a slash: this is a path that has an equals sign. */
-	if (*options && (options[key] != '=' || memchr(options, '/', key)))
-		return format("path=%s", options);
-	return options;
-}
-
 static int show_disk_options(void)
 {
 	print_device_options("virtio-blk");
@@ -183,7 +198,6 @@ int add_disk(struct wishes *wishes, const char *value)
 		return status;
 	if (!wishes->root && !disk.cdrom)
 		wishes->root = disk.scsi ? "/dev/sda" : "/dev/vda";
-	disk.options = with_path_key(disk.options);
 	if (!disk.scsi)
 		return append(wishes->out, "--disk", "virtio-blk", disk.options);
 	disk.options = with_target(wishes->out, disk.options);
@@ -311,7 +325,7 @@ static void append_default(struct run_options *out, const char *cls, const char 
 	if (vmm_check_device(cls, options, cls, &err) != 0)
 		message_at(out->config.log_level, VMM_LOG_INFO, "%s", err.message);
 	else
-		out->devices[out->device_count++] = (struct run_device){cls, options, true};
+		add_device(out, (struct run_device){cls, options, true});
 }
 
 static bool uses_stdin(const struct run_device *device)

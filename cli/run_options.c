@@ -3,7 +3,9 @@
  * The options of `vmm run`, checked as far as that goes without touching the host. Strings that
  * are made here live until the process ends, as argv does.
  */
-#include "cli.h"
+#include <string.h>
+
+#include "log.h"
 
 enum run_option {
 	OPT_KERNEL = 1,
@@ -26,6 +28,7 @@ enum run_option {
 	OPT_CONTROL,
 	OPT_DETACH,
 	OPT_METRICS,
+	OPT_CONFIG,
 	OPT_LOG,
 	OPT_VERBOSE,
 	OPT_QUIET,
@@ -89,8 +92,12 @@ static const struct cli_option table[] = {
 	{"metrics", 0, "FILE[,interval=SECONDS]",
 	 "Write the VM's metrics to this file in Prometheus' text format, every 10 seconds; for\n"
 	 "node_exporter's textfile collector. The file goes with the VM.", OPT_METRICS},
-	{"log", 0, "error|warn|info|debug", "What is reported on standard error. Default: warn.",
-	 OPT_LOG},
+	{"config", 0, "FILE",
+	 "Options from a file of JSON, as 'vmm config' prints it, as if they stood here; '-' reads\n"
+	 "standard input. What stands after it adds to them, or overrides them.", OPT_CONFIG},
+	{"log", 0, "error|warn|info|debug[,file=PATH][,format=text|json]",
+	 "What is reported, and where. Default: warn, on standard error. file: append it there.\n"
+	 "format=json, or json alone: a JSON object in each line.", OPT_LOG},
 	{"verbose", 'v', NULL, "More of that: info; twice: debug.", OPT_VERBOSE},
 	{"quiet", 'q', NULL, "Only errors.", OPT_QUIET},
 	{"help", 'h', NULL, "Show this.", OPT_HELP},
@@ -102,8 +109,11 @@ static const struct cli_option table[] = {
 struct parse {
 	struct run_options *out;
 	struct wishes wishes;
-	char *append; /* allocated; NULL: not given */
+	char *append;                 /* allocated; NULL: not given */
+	struct config_record *record; /* for `vmm config`; else NULL */
 };
+
+static int take_from_file(void *opaque, const char *name, const char *value);
 
 static int set_option(struct parse *parse, int id, const char *value)
 {
@@ -115,6 +125,7 @@ static int set_option(struct parse *parse, int id, const char *value)
 		config->kernel = value;
 		return GO_ON;
 	case OPT_INITRD:
+		out->initrds = with_room(out->initrds, out->initrd_count, sizeof(*out->initrds));
 		out->initrds[out->initrd_count++] = value;
 		return GO_ON;
 	case OPT_APPEND:
@@ -159,7 +170,7 @@ static int set_option(struct parse *parse, int id, const char *value)
 	case OPT_METRICS:
 		return set_metrics(out, value);
 	case OPT_LOG:
-		return set_log(config, value);
+		return set_log(out, value);
 	case OPT_VERBOSE:
 		if (config->log_level < VMM_LOG_INFO)
 			config->log_level = VMM_LOG_INFO;
@@ -169,9 +180,25 @@ static int set_option(struct parse *parse, int id, const char *value)
 	case OPT_QUIET:
 		config->log_level = VMM_LOG_ERROR;
 		return GO_ON;
+	case OPT_CONFIG:
+		return config_read(value, take_from_file, parse);
 	default:
-		return print_help("run");
+		return print_help(parse->record ? "config" : "run");
 	}
+}
+
+static int take_option(struct parse *parse, const struct cli_option *option, const char *value)
+{
+	int status = set_option(parse, option->id, value);
+
+	if (status == GO_ON && parse->record)
+		status = config_note(parse->record, parse->out, option->name, value);
+	return status;
+}
+
+static int take_from_file(void *opaque, const char *name, const char *value)
+{
+	return take_option(opaque, find_option(table, name, strlen(name)), value);
 }
 
 static int complete(struct parse *parse)
@@ -192,28 +219,49 @@ static int complete(struct parse *parse)
 	return status;
 }
 
-int run_options_parse(struct run_options *options, int argc, char **argv)
+static const struct cli_option *option_of(int id)
+{
+	const struct cli_option *option = table;
+
+	while (option->id != id)
+		option++;
+	return option;
+}
+
+static int take_all(struct parse *parse, const char *command, int argc, char **argv)
 {
 	struct arguments args = {
-		.table = table, .command = "run", .argc = argc, .argv = argv, .next = 1};
-	struct parse parse = {.out = options, .wishes = {.out = options, .defaults = true}};
-	/* An argument makes a device and its controller at most; the defaults come on top. */
-	size_t most = 2 * (size_t)argc + 8;
+		.table = table, .command = command, .argc = argc, .argv = argv, .next = 1};
 	const char *value;
-	int id;
+	int id, status = GO_ON;
 
-	*options = (struct run_options){.config = VMM_CONFIG_INIT};
-	options->devices = allocate(most * sizeof(*options->devices));
-	options->initrds = allocate(most * sizeof(*options->initrds));
-	while ((id = next_option(&args, &value)) > 0) {
-		int status = set_option(&parse, id, value);
+	*parse->out = (struct run_options){.config = VMM_CONFIG_INIT};
+	while (status == GO_ON && (id = next_option(&args, &value)) != 0)
+		status = id < 0 ? STATUS_USAGE : take_option(parse, option_of(id), value);
+	return status;
+}
 
-		if (status != GO_ON)
-			return status;
-	}
-	if (id < 0)
-		return STATUS_USAGE;
-	return complete(&parse);
+int run_options_parse(struct run_options *options, int argc, char **argv)
+{
+	struct parse parse = {.out = options, .wishes = {.out = options, .defaults = true}};
+	int status = take_all(&parse, "run", argc, argv);
+
+	return status == GO_ON ? complete(&parse) : status;
+}
+
+int run_options_record(struct config_record *record, int argc, char **argv)
+{
+	struct run_options options;
+	struct parse parse = {.out = &options, .wishes = {.out = &options}, .record = record};
+
+	return take_all(&parse, "config", argc, argv);
+}
+
+const char *run_option_help(const char *name)
+{
+	const struct cli_option *option = find_option(table, name, strlen(name));
+
+	return option ? option->help : NULL;
 }
 
 void run_options_help(void)

@@ -56,6 +56,20 @@ static char *unquote(const char *text, size_t len)
 	return plain;
 }
 
+char *take_list_item(const char **list)
+{
+	size_t len = item_length(*list);
+	char *item = format("%.*s", (int)len, *list);
+
+	*list = item_after(*list, len);
+	return item;
+}
+
+char *unquote_item(const char *text)
+{
+	return unquote(text, strlen(text));
+}
+
 char *quote_option(const char *text)
 {
 	char *quoted = allocate(2 * strlen(text) + 1), *p = quoted;

@@ -14,7 +14,6 @@
 #define MIN_MEMORY (UINT64_C(16) << 20)
 #define MAX_CPUS   255u
 
-static const char *const level_names[] = {"error", "warn", "info", "debug", NULL};
 static const char *const reboot_names[] = {"reset", "exit", NULL};
 static const char *const bool_names[] = {"off", "on", "no", "yes", "false", "true", NULL};
 
@@ -42,6 +41,17 @@ char *duplicate(const char *text)
 	size_t size = strlen(text) + 1;
 
 	return memcpy(allocate(size), text, size);
+}
+
+void *with_room(void *array, size_t count, size_t size)
+{
+	void *longer;
+
+	/* It has grown to the next power of two already. */
+	if (count & (count - 1))
+		return array;
+	longer = allocate((2 * count + 2) * size);
+	return count ? memcpy(longer, array, count * size) : longer;
 }
 
 char *format(const char *fmt, ...)
@@ -210,16 +220,6 @@ int set_switch(bool *on, const char *option, const char *value)
 	if (what < 0)
 		return STATUS_USAGE;
 	*on = what & 1;
-	return GO_ON;
-}
-
-int set_log(struct vmm_config *config, const char *value)
-{
-	int level = choose("--log ", value, level_names);
-
-	if (level < 0)
-		return STATUS_USAGE;
-	config->log_level = (enum vmm_log_level)level;
 	return GO_ON;
 }
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "core/thread.h"
+#include "core/trace.h"
 
 #define HOOK_ROUNDS 4
 
@@ -357,6 +358,7 @@ static unsigned turn(struct loop *loop, bool block)
 	ran += run_calls(loop);
 	ran += loop_run_timers(loop);
 	ran += run_hooks(loop);
+	trace_loop_turn(loop->name, ran);
 	return ran;
 }
 

@@ -4,6 +4,8 @@
 #include <arpa/inet.h>
 #include <string.h>
 
+#include "core/trace.h"
+
 /* A packet of the backend, and how much of it has been copied. */
 struct packet {
 	const struct iovec *iov;
@@ -249,6 +251,7 @@ bool virtio_net_receive(void *opaque, unsigned pair, const struct virtio_net_hdr
 		p.len += iov[i].iov_len;
 	device_lock(&n->vd.dev);
 	verdict = receive(n, pair, hdr, &p);
+	trace_net_rx(n->vd.dev.id, pair, p.len, verdict);
 	if (verdict == NO_BUFFER) {
 		n->rx_refused |= UINT32_C(1) << pair;
 	} else if (verdict == TAKEN) {

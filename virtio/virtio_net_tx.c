@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "core/trace.h"
+
 /* Checksums are two bytes wide. */
 #define CSUM_SIZE 2u
 
@@ -105,6 +107,7 @@ static bool send(struct virtio_net *n, unsigned pair, const struct virtio_net_hd
 	n->in_backend = true;
 	result = net_send(n->net, pair, h, iov, count);
 	n->in_backend = false;
+	trace_net_tx(n->vd.dev.id, pair, chain->out_len, result);
 	if (result == NET_BUSY)
 		return false;
 	n->tx.packets++;

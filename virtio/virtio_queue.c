@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <unistd.h>
 
+#include "core/trace.h"
+
 static struct virtio_queue *queue_at(struct virtio_device *vd, unsigned index)
 {
 	return index < vd->queue_count ? &vd->queues[index] : NULL;
@@ -158,8 +160,10 @@ void virtio_queue_ring(struct virtio_device *vd, unsigned queue)
 
 void virtio_kick(struct virtio_device *vd, unsigned queue)
 {
-	if (vd->active && virtio_queue_works(&vd->queues[queue]))
-		virtio_class(vd)->kick(vd, queue);
+	if (!vd->active || !virtio_queue_works(&vd->queues[queue]))
+		return;
+	trace_virtio_kick(vd->dev.id, queue);
+	virtio_class(vd)->kick(vd, queue);
 }
 
 static void on_doorbell(struct loop_fd *lfd, unsigned events UNUSED)
@@ -237,8 +241,10 @@ void virtio_take_back(struct virtio_device *vd, unsigned queue, uint16_t positio
 
 void virtio_interrupt(struct virtio_device *vd, unsigned queue)
 {
-	if (vd->transport)
-		vd->transport->ops->notify_queue(vd->transport, queue);
+	if (!vd->transport)
+		return;
+	trace_virtio_notify(vd->dev.id, queue);
+	vd->transport->ops->notify_queue(vd->transport, queue);
 }
 
 /* ---- reset of one queue (2.6.1) ---- */
@@ -369,6 +375,8 @@ int virtio_pop(struct virtio_device *vd, unsigned queue, struct virtq_chain **ch
 	rc = virtq_pop(vq, chain);
 	if (rc < 0)
 		virtio_broken(vd, "queue %u: %s", queue, virtq_error(vq));
+	if (rc > 0)
+		trace_virtq_pop(vd->dev.id, queue, (*chain)->head);
 	return rc;
 }
 
@@ -388,6 +396,7 @@ int virtio_pop_or_wait(struct virtio_device *vd, unsigned queue, struct virtq_ch
 void virtio_push(struct virtio_device *vd, unsigned queue, struct virtq_chain *chain,
 		 uint32_t written)
 {
+	trace_virtq_push(vd->dev.id, queue, chain->head, written);
 	virtq_push(vd->queues[queue].vq, chain, written);
 	vd->dirty_queues[queue / 64] |= UINT64_C(1) << (queue % 64);
 	loop_hook_schedule(vd->dev.loop, &vd->publish);
@@ -402,8 +411,8 @@ void virtio_publish(struct virtio_device *vd)
 			struct virtio_queue *q = &vd->queues[queue];
 
 			vd->dirty_queues[w] &= vd->dirty_queues[w] - 1;
-			if (virtq_publish(q->vq) && vd->transport)
-				vd->transport->ops->notify_queue(vd->transport, queue);
+			if (virtq_publish(q->vq))
+				virtio_interrupt(vd, queue);
 			/* The last chain that a reset of the queue has waited for? */
 			if (q->resetting && !virtq_in_flight(q->vq))
 				loop_post(vd->dev.loop, &vd->queue_task);

@@ -7,6 +7,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "core/trace.h"
+
 static enum vmm_event_kind kind_of(enum machine_notice_kind kind)
 {
 	static const enum vmm_event_kind kinds[] = {
@@ -43,6 +45,7 @@ static void on_notice(struct machine_watcher *watcher, const struct machine_noti
 	const enum vmm_event_kind kind = kind_of(notice->kind);
 	struct vmm_event *event;
 
+	trace_vm_event((int)kind, notice->id, notice->value);
 	pthread_mutex_lock(&q->lock);
 	if (kind && !q->closed) {
 		event = next_place(q);

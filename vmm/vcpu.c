@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "core/thread.h"
+#include "core/trace.h"
 #include "vmm/kvm_internal.h"
 
 #define RESET_CS_BASE   0xffff0000u /* of a processor at power-on */
@@ -197,9 +198,11 @@ static void exit_io(struct vcpu *vcpu)
 
 		if (run->io.direction == KVM_EXIT_IO_OUT) {
 			memcpy(&value, data, size);
+			trace_port_write(vcpu->index, run->io.port, size, value);
 			bus_write(vcpu->owner->pio, run->io.port, value, size);
 		} else {
 			bus_read(vcpu->owner->pio, run->io.port, size, &value);
+			trace_port_read(vcpu->index, run->io.port, size, value);
 			memcpy(data, &value, size);
 		}
 	}
@@ -214,9 +217,11 @@ static void exit_mmio(struct vcpu *vcpu)
 		return;
 	if (run->mmio.is_write) {
 		memcpy(&value, run->mmio.data, run->mmio.len);
+		trace_mmio_write(vcpu->index, run->mmio.phys_addr, run->mmio.len, value);
 		bus_write(vcpu->owner->mmio, run->mmio.phys_addr, value, run->mmio.len);
 	} else {
 		bus_read(vcpu->owner->mmio, run->mmio.phys_addr, run->mmio.len, &value);
+		trace_mmio_read(vcpu->index, run->mmio.phys_addr, run->mmio.len, value);
 		memcpy(run->mmio.data, &value, sizeof(value));
 	}
 }
@@ -286,6 +291,7 @@ static bool handle_access_or_other(struct vcpu *vcpu)
 {
 	uint32_t reason = vcpu->run->exit_reason;
 
+	trace_vcpu_exit(vcpu->index, reason);
 	handle_exit(vcpu);
 	return reason == KVM_EXIT_IO || reason == KVM_EXIT_MMIO;
 }

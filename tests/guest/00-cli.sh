@@ -88,6 +88,9 @@ refuses 'unknown command' 2 "'rum'" 'did you mean run?' -- "$vmm" rum
 refuses 'unknown option before the command' 2 "'--hlep'" 'did you mean --help?' -- "$vmm" --hlep
 refuses 'unknown help topic' 2 "'exit'" -- "$vmm" help exit
 refuses 'check-host takes no argument' 2 "'x'" -- "$vmm" check-host x
+refuses 'config: unknown option' 2 'did you mean --disk?' "'vmm config --help'" -- "$vmm" config --dsk x
+refuses 'a config file that is not there' 1 "$tmp/none" 'No such file' -- "$vmm" run --config "$tmp/none"
+refuses 'a config file that is a folder' 1 "$tmp" 'directory' -- "$vmm" run --config "$tmp"
 refuses 'validate: no kernel' 2 '--kernel' -- "$vmm" validate
 refuses 'validate: not a kernel' 1 'neither a bzImage' -- "$vmm" validate --kernel /bin/sh
 refuses 'validate: no such kernel' 1 'No such file' -- "$vmm" validate --kernel "$tmp/none"
@@ -116,7 +119,12 @@ refuses '--memory with an unknown key' 2 "'hugepage'" 'did you mean hugepages?' 
 refuses '--memory with a bad switch' 2 'prealloc=maybe' 'on' -- "${run[@]}" -m 64M,prealloc=maybe
 refuses '--memory, more than the host has' 1 '104857600' 'host' -- "${run[@]}" --memory 100T
 refuses '--serial' 2 'stdoi' 'did you mean stdio?' 'unix:PATH' -- "${run[@]}" --serial stdoi
-refuses '--log' 2 'loud' 'error, warn, info or debug' -- "${run[@]}" --log loud
+refuses '--log' 2 'loud' 'error, warn, info, debug, text or json' -- "${run[@]}" --log loud
+refuses '--log in a folder that is not there' 1 '--log' "$files/none/x" 'No such file' -- \
+	"${run[@]}" --log "info,file=$files/none/x"
+mkfifo "$files/pipe"
+refuses '--log to a pipe that nobody reads' 1 "$files/pipe" 'nobody reads' -- \
+	"${run[@]}" --log "file=$files/pipe"
 refuses '--on-reboot' 2 'rest' 'did you mean reset?' -- "${run[@]}" --on-reboot rest
 for n in 0 -5 soon 1s 0.0; do
 	refuses "--timeout $n" 2 "--timeout $n" 'seconds' -- "${run[@]}" "--timeout=$n"
@@ -331,7 +339,7 @@ shows '--serial help lists the streams' "$console" stdio pty unix:PATH file:PATH
 "$vmm" run --net help >"$console" 2>"$messages" </dev/null
 shows '--net help lists the networks, their keys and the card'"'"'s' "$console" user hostfwd= tap ifname= \
 	stream:unix:PATH dgram:unix:PATH none mac=
-for topic in run validate check-host exit-status; do
+for topic in run config validate check-host exit-status; do
 	if "$vmm" help "$topic" >"$console" 2>"$messages" && [ -s "$console" ] && [ ! -s "$messages" ]; then
 		ok "help $topic"
 	else

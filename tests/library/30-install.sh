@@ -16,13 +16,13 @@ fi
 
 missing=$(for f in bin/vmm lib/libvmm.a lib/libvmm.so lib/libvmm.so.0 include/vmm.h lib/pkgconfig/vmm.pc \
 	share/man/man1/vmm.1 share/man/man3/vmm_create.3 share/man/man3/vmm_next_event.3 \
-	share/bash-completion/completions/vmm; do
+	share/bash-completion/completions/vmm share/vmm/config.schema.json; do
 	[ -e "$root/usr/$f" ] || echo "$f"
 done)
 if [ -z "$missing" ]; then
-	ok 'install: command, library, header, pkg-config, man pages, completion'
+	ok 'install: command, library, header, pkg-config, man pages, completion, schema'
 else
-	not_ok 'install: command, library, header, pkg-config, man pages, completion' "missing: $missing"
+	not_ok 'install: command, library, header, pkg-config, man pages, completion, schema' "missing: $missing"
 fi
 
 export PKG_CONFIG_PATH=$root/usr/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$root
