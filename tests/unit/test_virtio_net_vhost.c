@@ -27,6 +27,8 @@ struct kernel_ring {
 static struct kernel {
 	int open_error;
 	unsigned long failing; /* the request that fails */
+	int failing_ring;      /* of which ring, where it is VHOST_NET_SET_BACKEND; -1: of any */
+	unsigned eager;        /* chains that ring 0 gives back as soon as it has its backend */
 	uint64_t offered;
 	struct kernel_device {
 		bool open, owned;
@@ -61,6 +63,32 @@ void vhost_kernel_close(int fd)
 	d->open = false;
 }
 
+static void signal_fd(int fd)
+{
+	const uint64_t one = 1;
+
+	cr_assert_eq(write(fd, &one, sizeof(one)), (ssize_t)sizeof(one));
+}
+
+/* The kernel gives the next n chains back, and wants the driver to be told. */
+static void ring_work(struct kernel_ring *r, unsigned n)
+{
+	const struct vring_avail *avail =
+		(const struct vring_avail *)(uintptr_t)r->addr.avail_user_addr;
+	struct vring_used *used = (struct vring_used *)(uintptr_t)r->addr.used_user_addr;
+
+	if (!n)
+		return;
+	while (n--) {
+		cr_assert_neq((uint16_t)r->base, avail->idx, "there is nothing to give back");
+		used->ring[r->base % r->num].id = avail->ring[r->base % r->num];
+		used->ring[r->base % r->num].len = 0;
+		r->base = (uint16_t)(r->base + 1);
+		used->idx = (uint16_t)r->base;
+	}
+	signal_fd(r->call);
+}
+
 static int take_memory(struct kernel_device *d, const struct vhost_memory *table)
 {
 	cr_assert_eq(table->padding, 0u);
@@ -82,6 +110,8 @@ static int set_file(struct kernel_device *d, unsigned long request,
 		ring->error = file->fd;
 	else
 		ring->backend = file->fd;
+	if (request == VHOST_NET_SET_BACKEND && file->fd >= 0 && !file->index)
+		ring_work(ring, kernel.eager);
 	return 0;
 }
 
@@ -105,13 +135,18 @@ static int set_ring(struct kernel_device *d, unsigned long request, void *arg)
 	return 0;
 }
 
+static bool backend_fails(const struct vhost_vring_file *file)
+{
+	return file->fd >= 0 &&
+	       (kernel.failing_ring < 0 || (int)file->index == kernel.failing_ring);
+}
+
 int vhost_kernel_control(int fd, unsigned long request, void *arg)
 {
 	struct kernel_device *d = &kernel.device[fd - FIRST_FD];
 
 	cr_assert(d->open);
-	if (request == kernel.failing &&
-	    (request != VHOST_NET_SET_BACKEND || ((struct vhost_vring_file *)arg)->fd >= 0))
+	if (request == kernel.failing && (request != VHOST_NET_SET_BACKEND || backend_fails(arg)))
 		return -EIO;
 	switch (request) {
 	case VHOST_SET_OWNER:
@@ -149,29 +184,9 @@ static bool lent(unsigned pair)
 	return is;
 }
 
-static void signal_fd(int fd)
-{
-	const uint64_t one = 1;
-
-	cr_assert_eq(write(fd, &one, sizeof(one)), (ssize_t)sizeof(one));
-}
-
-/* The kernel gives the next n chains back, and wants the driver to be told. */
 static void kernel_work(unsigned queue, unsigned n)
 {
-	struct kernel_ring *r = kernel_ring(queue);
-	const struct vring_avail *avail =
-		(const struct vring_avail *)(uintptr_t)r->addr.avail_user_addr;
-	struct vring_used *used = (struct vring_used *)(uintptr_t)r->addr.used_user_addr;
-
-	while (n--) {
-		cr_assert_neq((uint16_t)r->base, avail->idx, "there is nothing in queue %u", queue);
-		used->ring[r->base % r->num].id = avail->ring[r->base % r->num];
-		used->ring[r->base % r->num].len = 0;
-		r->base = (uint16_t)(r->base + 1);
-		used->idx = (uint16_t)r->base;
-	}
-	signal_fd(r->call);
+	ring_work(kernel_ring(queue), n);
 }
 
 /* ---- the suite ---- */
@@ -181,6 +196,7 @@ static struct vnet_fixture f;
 static void setup(void)
 {
 	kernel = (struct kernel){
+		.failing_ring = -1,
 		.offered =
 			UINT64_C(1) << VIRTIO_F_VERSION_1 | UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX |
 			UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC | VNET_F(MRG_RXBUF) |
@@ -478,6 +494,27 @@ Test(virtio_net_vhost, packets_pass_through_here_where_the_kernel_refuses)
 	kernel.failing = 0;
 	vnet_start_all(&f);
 	cr_assert(lent(0));
+}
+
+/* The kernel receives as soon as that ring is complete, before it refuses the other one. */
+Test(virtio_net_vhost, what_the_kernel_did_before_it_refused_is_not_forgotten)
+{
+	unsigned before;
+
+	vnet_start_all(&f);
+	for (unsigned i = 0; i < 3; i++)
+		vnet_post(&f, 0, 2048);
+	cr_assert_eq(vnet_action(&f, "link", "down", NULL), 0);
+	before = f.driver.queue_interrupts[0];
+	kernel.failing = VHOST_NET_SET_BACKEND;
+	kernel.failing_ring = 1;
+	kernel.eager = 2;
+	cr_assert_eq(vnet_action(&f, "link", "up", NULL), 0);
+	cr_assert_not(lent(0));
+	cr_assert_eq(take_used(0), 2u);
+	cr_assert_eq(f.driver.queue_interrupts[0], before + 1);
+	cr_assert(vnet_deliver(&f, 0, NULL, 100, 1));
+	cr_assert_eq(take_used(0), 1u);
 }
 
 static void refused(const char *options, const char *text)
