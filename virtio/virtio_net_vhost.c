@@ -71,17 +71,21 @@ static void on_call(struct loop_fd *lfd, unsigned events UNUSED)
 	device_unlock(&vd->dev);
 }
 
+static void take_error(struct lent_queue *r)
+{
+	if (take_signal(r->error_fd))
+		virtio_broken(&r->net->vd,
+			      "queue %u: the host's kernel finds no packets in its ring", r->queue);
+}
+
 static void on_error(struct loop_fd *lfd, unsigned events UNUSED)
 {
 	struct lent_queue *r = container_of(lfd, struct lent_queue, error);
 	struct virtio_device *vd = &r->net->vd;
 
 	device_lock(&vd->dev);
-	if (take_signal(r->error_fd)) {
-		virtio_broken(vd, "queue %u: the host's kernel finds no packets in its ring",
-			      r->queue);
-		virtio_net_vhost_update(r->net);
-	}
+	take_error(r);
+	virtio_net_vhost_update(r->net);
 	device_unlock(&vd->dev);
 }
 
@@ -97,7 +101,6 @@ static void ignore(struct lent_queue *r)
 {
 	loop_fd_del(&r->call);
 	loop_fd_del(&r->error);
-	take_signal(r->error_fd);
 }
 
 /* ---- lending and taking back ---- */
@@ -110,6 +113,8 @@ static void end_loan(struct virtio_net *n, unsigned pair, const struct vhost_rin
 
 		ignore(r);
 		virtio_take_back(&n->vd, r->queue, rings[i].position);
+		/* The kernel may have passed over what it could not read. */
+		take_error(r);
 		if (take_signal(r->call_fd))
 			virtio_interrupt(&n->vd, r->queue);
 	}

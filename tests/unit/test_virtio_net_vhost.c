@@ -457,6 +457,18 @@ Test(virtio_net_vhost, broken_ring_needs_a_reset)
 	cr_assert_not(virtio_driver_broken(&f.driver));
 }
 
+Test(virtio_net_vhost, error_on_the_way_is_not_lost)
+{
+	vnet_start_all(&f);
+	signal_fd(kernel_ring(1)->error);
+	device_quiesce_wait(f.dev);
+	cr_assert_not(lent(0));
+	cr_assert(virtio_read_status(&f.net->vd) & VIRTIO_CONFIG_S_NEEDS_RESET);
+	virtio_resume(&f.net->vd);
+	fake_env_settle(&f.fake);
+	cr_assert_not(lent(0));
+}
+
 Test(virtio_net_vhost, position_of_a_hostile_driver_harms_nobody)
 {
 	vnet_start_all(&f);
