@@ -358,6 +358,17 @@ Test(virtio_net_vhost, queue_pairs_are_lent_while_they_are_in_use)
 	cr_assert(lent(0) && !lent(1));
 }
 
+/* What the driver before took, this one need not know what to do with. */
+Test(virtio_net_vhost, offloads_are_the_drivers_before_the_kernel_receives)
+{
+	vnet_start(&f, VNET_F(GUEST_CSUM) | VNET_F(GUEST_TSO4));
+	cr_assert(lent(0));
+	cr_assert_eq(fake_net->lent_offloads, (unsigned)(NET_CSUM | NET_TSO4));
+	vnet_start(&f, 0);
+	cr_assert(lent(0));
+	cr_assert_eq(fake_net->lent_offloads, 0u);
+}
+
 /* ---- taking it back ---- */
 
 Test(virtio_net_vhost, pause_takes_it_back_and_resume_goes_on_there)
