@@ -136,6 +136,7 @@ static void take_back(struct virtio_net *n, unsigned pair)
 static int start(struct virtio_net *n, unsigned pair)
 {
 	struct virtio_net_vhost_pair *p = pair_at(n, pair);
+	const int backend_fd = net_lend(n->net, pair);
 	struct vhost_ring rings[VHOST_RINGS];
 	int rc = 0;
 
@@ -151,7 +152,7 @@ static int start(struct virtio_net *n, unsigned pair)
 	}
 	if (!rc)
 		rc = vhost_start(p->vhost, n->vd.driver_features & vhost_features(p->vhost), rings,
-				 net_lend(n->net, pair));
+				 backend_fd);
 	if (rc) {
 		end_loan(n, pair, rings);
 		return rc;
