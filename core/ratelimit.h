@@ -94,6 +94,9 @@ int rate_limit_check(const struct rate_limit_options *options, const char *prefi
 int rate_limit_set(struct rate_limit *limit, const struct rate_limit_options *options,
 		   struct vmm_error *err) MUST_CHECK;
 
+/* Whether there is a limit at all. */
+bool rate_limit_applies(const struct rate_limit *limit);
+
 /*
  * Nanoseconds until the next operation may begin; 0: now. Where many small operations wait, this is
  * up to a millisecond more than the next one needs, so that one wake-up does for several.

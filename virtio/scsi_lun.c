@@ -118,9 +118,10 @@ static bool exclusive(const struct scsi_command *cmd)
 	return cmd->ordered || (cmd->opcode && (cmd->opcode->flags & SCSI_EXCLUSIVE));
 }
 
-static bool limited(const struct scsi_command *cmd)
+static bool limited(const struct scsi_lun *lun, const struct scsi_command *cmd)
 {
-	return cmd->opcode && (cmd->opcode->flags & (SCSI_READS | SCSI_WRITES)) && !cmd->charged;
+	return cmd->opcode && (cmd->opcode->flags & (SCSI_READS | SCSI_WRITES)) && !cmd->charged &&
+	       rate_limit_applies(&lun->limit);
 }
 
 /* Whether the limit holds the command up. Then the timer will call. */
@@ -128,7 +129,7 @@ static bool over_limit(struct scsi_lun *lun, const struct scsi_command *cmd)
 {
 	uint64_t wait, deadline;
 
-	if (!limited(cmd))
+	if (!limited(lun, cmd))
 		return false;
 	/* The timer is armed for the first of those that wait: so is this one. */
 	if (lun->limit_timer.heap_index >= 0)
@@ -144,7 +145,7 @@ static bool over_limit(struct scsi_lun *lun, const struct scsi_command *cmd)
 
 static void pass(struct scsi_lun *lun, struct scsi_command *cmd)
 {
-	if (limited(cmd)) {
+	if (limited(lun, cmd)) {
 		rate_limit_charge(&lun->limit, cmd->out.len + cmd->in.len);
 		cmd->charged = true;
 	}
@@ -178,11 +179,18 @@ void scsi_lun_pump(struct scsi_lun *lun)
 
 void scsi_lun_stop_waiting(struct scsi_lun *lun)
 {
-	const bool stopped = lun->stopped;
+	const bool pumping = lun->pumping;
 
-	lun->stopped = true;
+	/* Behind one that is alone on the unit there may be some that have yet to wait for it. */
+	lun->pumping = true;
+	list_for_each (it, &lun->waiting) {
+		struct scsi_command *cmd = list_entry(it, struct scsi_command, wait);
+
+		if (limited(lun, cmd))
+			scsi_status(cmd, SCSI_STATUS_BUSY);
+	}
+	lun->pumping = pumping;
 	scsi_lun_pump(lun);
-	lun->stopped = stopped;
 }
 
 void scsi_lun_execute(struct scsi_lun *lun, struct scsi_command *cmd)

@@ -194,7 +194,10 @@ void scsi_lun_commit(struct scsi_lun *lun, const struct scsi_lun_state *state);
 void scsi_lun_execute(struct scsi_lun *lun, struct scsi_command *cmd);
 /* Let those through the gate that may pass. */
 void scsi_lun_pump(struct scsi_lun *lun);
-/* End those that wait for the limit with BUSY; while lun->stopped, none waits for it. */
+/*
+ * End those at the gate that wait for the limit, or may have to, with BUSY. While lun->stopped,
+ * none waits for it.
+ */
 void scsi_lun_stop_waiting(struct scsi_lun *lun);
 /* A command has ended (scsi_command.c). */
 void scsi_lun_finish(struct scsi_command *cmd);
