@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "virtio/virtio.h"
+
 /* Interrupt lines. */
 
 static void fake_irq_set(struct irq_line *line, bool level)
@@ -424,5 +426,7 @@ int fake_env_load(struct device *dev, const void *data, size_t len)
 	device_quiesce_wait(dev);
 	rc = device_load(dev, r, &err);
 	state_reader_destroy(r);
+	if (!rc && dev->cls->kind == DEVICE_VIRTIO)
+		virtio_resume(virtio_device(dev));
 	return rc;
 }

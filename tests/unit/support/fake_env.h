@@ -139,7 +139,7 @@ void fake_mmio_write(struct fake_env *fake, uint64_t addr, unsigned size, uint64
 
 /* Save a device as a section of its own; *data is malloc'ed. */
 size_t fake_env_save(struct device *dev, void **data);
-/* Load such a section. Returns what device_load does. */
+/* Load such a section and go on. Returns what device_load does. */
 int fake_env_load(struct device *dev, const void *data, size_t len);
 
 #endif
