@@ -18,22 +18,35 @@ unsigned scsi_cdb_length(uint8_t opcode)
 	return lengths[opcode >> 5];
 }
 
-const struct scsi_opcode *scsi_opcode_find(const struct scsi_opcode *table, const uint8_t *cdb)
+const struct scsi_opcode *scsi_opcode_next(const struct scsi_lun *lun, const struct scsi_opcode *op)
 {
-	for (; table->run; table++)
-		if (table->opcode == cdb[0] &&
-		    (table->action == SCSI_NO_ACTION || table->action == (cdb[1] & 0x1f)))
-			return table;
+	const struct scsi_lun_class *cls = scsi_lun_class(lun);
+
+	for (op = op ? op + 1 : cls->opcodes; op->run; op++)
+		if (!cls->has || cls->has(lun, op))
+			return op;
 	return NULL;
 }
 
-/* Why a CDB without an entry is refused: its service action, or all of it. */
-static struct scsi_sense unknown_opcode(const struct scsi_opcode *table, uint8_t opcode)
+const struct scsi_opcode *scsi_opcode_find(const struct scsi_lun *lun, const uint8_t *cdb)
 {
-	for (; table->run; table++)
-		if (table->opcode == opcode)
-			return SENSE_INVALID_FIELD;
-	return SENSE_INVALID_OPCODE;
+	const struct scsi_opcode *op = NULL;
+
+	while ((op = scsi_opcode_next(lun, op)))
+		if (op->opcode == cdb[0] &&
+		    (op->action == SCSI_NO_ACTION || op->action == (cdb[1] & 0x1f)))
+			break;
+	return op;
+}
+
+bool scsi_opcode_has_actions(const struct scsi_lun *lun, uint8_t opcode)
+{
+	const struct scsi_opcode *op = NULL;
+
+	while ((op = scsi_opcode_next(lun, op)))
+		if (op->opcode == opcode && op->action != SCSI_NO_ACTION)
+			return true;
+	return false;
 }
 
 /* ---- unit attentions (SAM-5, 5.14) ---- */
@@ -97,7 +110,8 @@ static void run(struct scsi_lun *lun, struct scsi_command *cmd)
 	struct scsi_sense sense = SENSE_NONE;
 
 	if (!op)
-		sense = unknown_opcode(cls->opcodes, cmd->cdb[0]);
+		sense = scsi_opcode_has_actions(lun, cmd->cdb[0]) ? SENSE_INVALID_FIELD
+								  : SENSE_INVALID_OPCODE;
 	else if (cmd->cdb[scsi_cdb_length(op->opcode) - 1] & 4)
 		sense = SENSE_INVALID_FIELD; /* NACA: we have no ACA */
 	else if (!(op->flags & SCSI_ANY_TIME))
@@ -195,7 +209,7 @@ void scsi_lun_stop_waiting(struct scsi_lun *lun)
 
 void scsi_lun_execute(struct scsi_lun *lun, struct scsi_command *cmd)
 {
-	cmd->opcode = scsi_opcode_find(scsi_lun_class(lun)->opcodes, cmd->cdb);
+	cmd->opcode = scsi_opcode_find(lun, cmd->cdb);
 	cmd->outcome = cmd->abort = SCSI_COMPLETE;
 	cmd->running = cmd->charged = false;
 	cmd->sequence = ++lun->bus->sequence;
