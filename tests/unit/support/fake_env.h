@@ -89,6 +89,10 @@ struct fake_env {
 	enum machine_event last_event;
 	uint32_t last_value;
 
+	_Atomic unsigned notices; /* of devices */
+	_Atomic enum device_notice last_notice;
+	_Atomic uint64_t last_notice_value;
+
 	struct device **devices; /* for env->find; see fake_env_device */
 	unsigned device_count;
 
