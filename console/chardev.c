@@ -494,7 +494,8 @@ int chardev_create_for(struct chardev **out, const char *spec, const char *what,
 
 /*
  * The last words of a guest matter most: give a slow reader a moment, but not for ever. The time is
- * the system's: it is the reader's, not the guest's.
+ * the system's: it is the reader's, not the guest's. While the loop runs, a stream goes for itself
+ * (a port is removed), and nobody else is to wait for its reader.
  */
 static void drain(struct chardev *cd)
 {
@@ -506,7 +507,7 @@ static void drain(struct chardev *cd)
 		return;
 	start = clock_now(clock_system());
 	write_out(cd);
-	while (cd->out_len && spent < limit &&
+	while (cd->out_len && !loop_runs(cd->loop) && spent < limit &&
 	       poll(&p, 1, (int)((limit - spent) / NS_PER_MS) + 1) == 1) {
 		write_out(cd);
 		spent = clock_now(clock_system()) - start;

@@ -68,7 +68,10 @@ struct chardev_kind {
 };
 const struct chardev_kind *chardev_kinds(void);
 
-/* Flushes what it can without waiting. NULL is allowed. On the loop or when it does not run. */
+/*
+ * Flushes what it can: on the loop without waiting; when that does not run, with a second for a
+ * slow reader of a file or of standard output. NULL is allowed.
+ */
 void chardev_destroy(struct chardev *chardev);
 
 /* Attach or (NULL) detach the front end; begins to deliver. */

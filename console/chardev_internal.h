@@ -49,7 +49,7 @@ struct chardev_ops {
 	size_t (*write)(struct chardev *cd, const uint8_t *data, size_t len);
 	/* Optional: the front end has taken input, so that chardev_feed may have room again. */
 	void (*room)(struct chardev *cd);
-	int drain_ms; /* how long destroy may wait for the peer to take the last output */
+	int drain_ms; /* how long destroy may wait, when the loop does not run */
 };
 
 struct chardev {

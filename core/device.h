@@ -41,14 +41,14 @@ enum machine_event {
 	MACHINE_EVENT_RESET,
 	MACHINE_EVENT_PANIC,      /* value: pvpanic event bits */
 	MACHINE_EVENT_DEBUG_EXIT, /* value: what the guest wrote */
-	MACHINE_EVENT_BALLOON,    /* value: pages of 4 KiB that the guest has given up */
 	MACHINE_EVENT_QUIT,       /* the user left the console */
 };
 
 /* What a device tells about itself; nothing follows from it. */
 enum device_notice {
-	DEVICE_NOTICE_ERROR, /* the driver broke a rule; text: which */
-	DEVICE_NOTICE_PORT,  /* the guest has opened (value 1) or closed (0) the port */
+	DEVICE_NOTICE_ERROR,   /* the driver broke a rule; text: which */
+	DEVICE_NOTICE_PORT,    /* the guest has opened (value 1) or closed (0) the port */
+	DEVICE_NOTICE_BALLOON, /* value: bytes that the guest has given up, as its driver says */
 };
 
 /*

@@ -102,6 +102,11 @@ struct clock *loop_clock(const struct loop *loop)
 	return loop->clock;
 }
 
+bool loop_runs(const struct loop *loop)
+{
+	return atomic_load_explicit(&loop->owner, memory_order_acquire) != 0;
+}
+
 bool loop_on_thread(const struct loop *loop)
 {
 	uintptr_t owner = atomic_load_explicit(&loop->owner, memory_order_acquire);

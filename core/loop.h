@@ -50,6 +50,9 @@ void loop_stop(struct loop *loop);
 /* Make the loop take a turn (a fake clock has moved). Any thread. */
 void loop_wake(struct loop *loop);
 
+/* True while a thread runs the loop, or a turn of it. */
+bool loop_runs(const struct loop *loop);
+
 /* True on the loop's own thread, or where no thread runs the loop (single-threaded tests). */
 bool loop_on_thread(const struct loop *loop);
 

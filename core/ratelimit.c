@@ -107,12 +107,17 @@ static uint64_t bucket_wait(const struct token_bucket *b, uint64_t now)
 	return wait ? MAX(wait, MIN(WAKE_UP_NS, b->burst_ns)) : 0;
 }
 
+bool rate_limit_applies(const struct rate_limit *limit)
+{
+	return limit->bytes.amount || limit->operations.amount;
+}
+
 uint64_t rate_limit_wait(const struct rate_limit *limit)
 {
 	uint64_t now, bytes, operations;
 
 	/* The usual case costs no look at the clock. */
-	if (!limit->bytes.amount && !limit->operations.amount)
+	if (!rate_limit_applies(limit))
 		return 0;
 	now = clock_now(limit->clock);
 	bytes = bucket_wait(&limit->bytes, now);
@@ -124,7 +129,7 @@ void rate_limit_charge(struct rate_limit *limit, uint64_t bytes)
 {
 	uint64_t now;
 
-	if (!limit->bytes.amount && !limit->operations.amount)
+	if (!rate_limit_applies(limit))
 		return;
 	now = clock_now(limit->clock);
 	token_bucket_take(&limit->bytes, now, bytes);

@@ -98,6 +98,9 @@ int rate_limit_set(struct rate_limit *limit, const struct rate_limit_options *op
 /* The rates in force, as fields "bps" and "iops" of a report; 0: no limit. */
 void rate_limit_report(const struct rate_limit *limit, struct report *report);
 
+/* Whether there is a limit at all. */
+bool rate_limit_applies(const struct rate_limit *limit);
+
 /*
  * Nanoseconds until the next operation may begin; 0: now. Where many small operations wait, this is
  * up to a millisecond more than the next one needs, so that one wake-up does for several.

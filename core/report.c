@@ -186,14 +186,6 @@ void report_u64(struct report *r, const char *name, uint64_t value)
 	put_value(r, name, text);
 }
 
-void report_i64(struct report *r, const char *name, int64_t value)
-{
-	char text[24];
-
-	snprintf(text, sizeof(text), "%" PRId64, value);
-	put_value(r, name, text);
-}
-
 void report_bool(struct report *r, const char *name, bool value)
 {
 	put_value(r, name, value ? "true" : "false");

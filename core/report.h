@@ -24,7 +24,6 @@ void report_destroy(struct report *r);
 
 /* name: NULL inside an array. */
 void report_u64(struct report *r, const char *name, uint64_t value);
-void report_i64(struct report *r, const char *name, int64_t value);
 void report_bool(struct report *r, const char *name, bool value);
 void report_string(struct report *r, const char *name, const char *value); /* NULL: null */
 void report_begin(struct report *r, const char *name);                     /* object */

@@ -15,7 +15,8 @@ static const struct net_ops *const backends[] = {
 
 /* ---- the front end's side ---- */
 
-size_t net_iov_size(const struct iovec *iov, unsigned count)
+/* SIZE_MAX where they do not fit a size_t. */
+static size_t iov_size(const struct iovec *iov, unsigned count)
 {
 	size_t len = 0;
 
@@ -39,7 +40,7 @@ void net_iov_copy(void *to, const struct iovec *iov, unsigned count)
 enum net_result net_send(struct net *net, unsigned queue, const struct virtio_net_hdr_v1 *hdr,
 			 const struct iovec *iov, unsigned count)
 {
-	const size_t len = net_iov_size(iov, count);
+	const size_t len = iov_size(iov, count);
 	const uint64_t dropped = net->tx.dropped;
 	enum net_result result;
 
@@ -203,7 +204,7 @@ bool net_deliver(struct net *net, unsigned queue, const struct virtio_net_hdr_v1
 	if (!net->frontend->receive(net->opaque, queue, hdr ? hdr : &plain, iov, count))
 		return false;
 	net->rx.packets++;
-	net->rx.bytes += net_iov_size(iov, count);
+	net->rx.bytes += iov_size(iov, count);
 	net_pcap_add(net->pcap, iov, count);
 	return true;
 }

@@ -115,9 +115,6 @@ static inline void net_drop_rx(struct net *net)
 	net->rx.dropped++;
 }
 
-/* Bytes in an iovec array; SIZE_MAX where they do not fit a size_t. */
-size_t net_iov_size(const struct iovec *iov, unsigned count);
-
 /* Copy all of it; `to` has room. */
 void net_iov_copy(void *to, const struct iovec *iov, unsigned count);
 

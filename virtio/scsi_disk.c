@@ -165,10 +165,24 @@ static const struct scsi_opcode opcodes[] = {
 	{SCSI_SERVICE_ACTION_IN_16, SCSI_READ_CAPACITY_16, 0, read_capacity_16},
 	{SCSI_START_STOP_UNIT, ANY, WRITES, start_stop},
 	{SCSI_PREVENT_ALLOW, ANY, 0, prevent_allow},
-	{SCSI_PERSISTENT_RESERVE_IN, ANY, 0, scsi_reserve_in},
-	{SCSI_PERSISTENT_RESERVE_OUT, ANY, 0, scsi_reserve_out},
+	{SCSI_PERSISTENT_RESERVE_IN, 0, 0, scsi_reserve_in},
+	{SCSI_PERSISTENT_RESERVE_IN, 1, 0, scsi_reserve_in},
+	{SCSI_PERSISTENT_RESERVE_IN, 2, 0, scsi_reserve_in},
+	{SCSI_PERSISTENT_RESERVE_IN, 3, 0, scsi_reserve_in},
+	{SCSI_PERSISTENT_RESERVE_OUT, 0, 0, scsi_reserve_out},
+	{SCSI_PERSISTENT_RESERVE_OUT, 1, 0, scsi_reserve_out},
+	{SCSI_PERSISTENT_RESERVE_OUT, 2, 0, scsi_reserve_out},
+	{SCSI_PERSISTENT_RESERVE_OUT, 3, 0, scsi_reserve_out},
+	{SCSI_PERSISTENT_RESERVE_OUT, 4, 0, scsi_reserve_out},
+	{SCSI_PERSISTENT_RESERVE_OUT, 5, 0, scsi_reserve_out},
+	{SCSI_PERSISTENT_RESERVE_OUT, 6, 0, scsi_reserve_out},
 	{0},
 };
+
+static bool has(const struct scsi_lun *lun, const struct scsi_opcode *op)
+{
+	return op->opcode != SCSI_UNMAP || block_info(scsi_disk(lun)->block)->can_discard;
+}
 
 /* ---- saved state ---- */
 
@@ -320,6 +334,7 @@ const struct scsi_lun_class scsi_disk_class = {
 		},
 	.type = SCSI_TYPE_DISK,
 	.opcodes = opcodes,
+	.has = has,
 	.mode_page = mode_page,
 	.mode_select = mode_select,
 	.mode_done = mode_done,

@@ -55,10 +55,6 @@ void scsi_disk_unmap(struct scsi_lun *lun, struct scsi_command *cmd)
 	struct scsi_sense sense;
 	size_t ranges;
 
-	if (!block_info(disk->block)->can_discard) {
-		scsi_fail(cmd, SENSE_INVALID_OPCODE);
-		return;
-	}
 	if (cmd->cdb[1] & 1) { /* ANCHOR */
 		scsi_fail(cmd, SENSE_INVALID_FIELD);
 		return;

@@ -137,59 +137,66 @@ void scsi_inquiry(struct scsi_lun *lun, struct scsi_command *cmd)
 
 #define OPCODES_MAX 64u
 
-static void all_opcodes(const struct scsi_opcode *table, struct scsi_command *cmd)
+static void all_opcodes(const struct scsi_lun *lun, struct scsi_command *cmd)
 {
 	uint8_t data[4 + 8 * OPCODES_MAX] = {0};
+	const struct scsi_opcode *op = NULL;
 	unsigned n = 0;
 
-	for (; table->run && n < OPCODES_MAX; table++, n++) {
+	for (; n < OPCODES_MAX && (op = scsi_opcode_next(lun, op)); n++) {
 		uint8_t *d = data + 4 + 8 * n;
 
-		d[0] = table->opcode;
-		if (table->action != SCSI_NO_ACTION) {
-			d[3] = table->action;
+		d[0] = op->opcode;
+		if (op->action != SCSI_NO_ACTION) {
+			d[3] = op->action;
 			d[5] = 1;
 		}
-		put_be16(d + 6, (uint16_t)scsi_cdb_length(table->opcode));
+		put_be16(d + 6, (uint16_t)scsi_cdb_length(op->opcode));
 	}
 	put_be32(data, 8 * n);
 	scsi_reply(cmd, data, 4 + 8 * n, get_be32(cmd->cdb + 6));
 }
 
-static void one_opcode(const struct scsi_opcode *table, struct scsi_command *cmd, bool action)
-{
-	const uint8_t cdb[SCSI_CDB_SIZE] = {cmd->cdb[3],
-					    action ? (uint8_t)get_be16(cmd->cdb + 4) : 0};
-	const struct scsi_opcode *op = scsi_opcode_find(table, cdb);
-	uint8_t data[4 + SCSI_CDB_SIZE] = {0};
-	const unsigned len = op ? scsi_cdb_length(op->opcode) : 0;
+/* What is asked for: an operation code alone, one with its service action, or as the code has it.
+ */
+enum { ONE_OPCODE = 1, ONE_ACTION = 2, ONE_OF_EITHER = 3 };
 
+static void one_opcode(const struct scsi_lun *lun, struct scsi_command *cmd, unsigned option)
+{
+	const uint8_t opcode = cmd->cdb[3];
+	const uint16_t action = get_be16(cmd->cdb + 4);
+	const bool actions = scsi_opcode_has_actions(lun, opcode);
+	const uint8_t cdb[SCSI_CDB_SIZE] = {opcode, action & 0x1f};
+	const struct scsi_opcode *op = scsi_opcode_find(lun, cdb);
+	uint8_t data[4 + SCSI_CDB_SIZE] = {0};
+	unsigned len;
+
+	if ((option == ONE_OPCODE && actions) || (option == ONE_ACTION && op && !actions)) {
+		scsi_fail(cmd, SENSE_INVALID_FIELD);
+		return;
+	}
+	if (option != ONE_OPCODE && action > (actions ? 0x1f : 0))
+		op = NULL;
+	len = op ? scsi_cdb_length(op->opcode) : 0;
 	data[1] = op ? 3 : 1; /* as in the standard / not supported */
 	put_be16(data + 2, (uint16_t)len);
 	if (op) {
 		memset(data + 4, 0xff, len);
 		data[4] = op->opcode;
-		if (action)
-			data[5] = (uint8_t)(0xe0 | cdb[1]);
+		if (actions)
+			data[5] = (uint8_t)(0xe0 | action);
 	}
 	scsi_reply(cmd, data, 4 + len, get_be32(cmd->cdb + 6));
 }
 
 void scsi_report_opcodes(struct scsi_lun *lun, struct scsi_command *cmd)
 {
-	const struct scsi_opcode *table = scsi_lun_class(lun)->opcodes;
+	const unsigned option = cmd->cdb[2] & 7;
 
-	switch (cmd->cdb[2] & 7) {
-	case 0:
-		all_opcodes(table, cmd);
-		break;
-	case 1:
-	case 2:
-	case 3:
-		one_opcode(table, cmd, (cmd->cdb[2] & 7) == 2);
-		break;
-	default:
+	if (!option)
+		all_opcodes(lun, cmd);
+	else if (option <= ONE_OF_EITHER)
+		one_opcode(lun, cmd, option);
+	else
 		scsi_fail(cmd, SENSE_INVALID_FIELD);
-		break;
-	}
 }

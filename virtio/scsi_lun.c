@@ -18,22 +18,35 @@ unsigned scsi_cdb_length(uint8_t opcode)
 	return lengths[opcode >> 5];
 }
 
-const struct scsi_opcode *scsi_opcode_find(const struct scsi_opcode *table, const uint8_t *cdb)
+const struct scsi_opcode *scsi_opcode_next(const struct scsi_lun *lun, const struct scsi_opcode *op)
 {
-	for (; table->run; table++)
-		if (table->opcode == cdb[0] &&
-		    (table->action == SCSI_NO_ACTION || table->action == (cdb[1] & 0x1f)))
-			return table;
+	const struct scsi_lun_class *cls = scsi_lun_class(lun);
+
+	for (op = op ? op + 1 : cls->opcodes; op->run; op++)
+		if (!cls->has || cls->has(lun, op))
+			return op;
 	return NULL;
 }
 
-/* Why a CDB without an entry is refused: its service action, or all of it. */
-static struct scsi_sense unknown_opcode(const struct scsi_opcode *table, uint8_t opcode)
+const struct scsi_opcode *scsi_opcode_find(const struct scsi_lun *lun, const uint8_t *cdb)
 {
-	for (; table->run; table++)
-		if (table->opcode == opcode)
-			return SENSE_INVALID_FIELD;
-	return SENSE_INVALID_OPCODE;
+	const struct scsi_opcode *op = NULL;
+
+	while ((op = scsi_opcode_next(lun, op)))
+		if (op->opcode == cdb[0] &&
+		    (op->action == SCSI_NO_ACTION || op->action == (cdb[1] & 0x1f)))
+			break;
+	return op;
+}
+
+bool scsi_opcode_has_actions(const struct scsi_lun *lun, uint8_t opcode)
+{
+	const struct scsi_opcode *op = NULL;
+
+	while ((op = scsi_opcode_next(lun, op)))
+		if (op->opcode == opcode && op->action != SCSI_NO_ACTION)
+			return true;
+	return false;
 }
 
 /* ---- unit attentions (SAM-5, 5.14) ---- */
@@ -97,7 +110,8 @@ static void run(struct scsi_lun *lun, struct scsi_command *cmd)
 	struct scsi_sense sense = SENSE_NONE;
 
 	if (!op)
-		sense = unknown_opcode(cls->opcodes, cmd->cdb[0]);
+		sense = scsi_opcode_has_actions(lun, cmd->cdb[0]) ? SENSE_INVALID_FIELD
+								  : SENSE_INVALID_OPCODE;
 	else if (cmd->cdb[scsi_cdb_length(op->opcode) - 1] & 4)
 		sense = SENSE_INVALID_FIELD; /* NACA: we have no ACA */
 	else if (!(op->flags & SCSI_ANY_TIME))
@@ -118,9 +132,10 @@ static bool exclusive(const struct scsi_command *cmd)
 	return cmd->ordered || (cmd->opcode && (cmd->opcode->flags & SCSI_EXCLUSIVE));
 }
 
-static bool limited(const struct scsi_command *cmd)
+static bool limited(const struct scsi_lun *lun, const struct scsi_command *cmd)
 {
-	return cmd->opcode && (cmd->opcode->flags & (SCSI_READS | SCSI_WRITES)) && !cmd->charged;
+	return cmd->opcode && (cmd->opcode->flags & (SCSI_READS | SCSI_WRITES)) && !cmd->charged &&
+	       rate_limit_applies(&lun->limit);
 }
 
 /* Whether the limit holds the command up. Then the timer will call. */
@@ -128,7 +143,7 @@ static bool over_limit(struct scsi_lun *lun, const struct scsi_command *cmd)
 {
 	uint64_t wait, deadline;
 
-	if (!limited(cmd))
+	if (!limited(lun, cmd))
 		return false;
 	/* The timer is armed for the first of those that wait: so is this one. */
 	if (lun->limit_timer.heap_index >= 0)
@@ -144,7 +159,7 @@ static bool over_limit(struct scsi_lun *lun, const struct scsi_command *cmd)
 
 static void pass(struct scsi_lun *lun, struct scsi_command *cmd)
 {
-	if (limited(cmd)) {
+	if (limited(lun, cmd)) {
 		rate_limit_charge(&lun->limit, cmd->out.len + cmd->in.len);
 		cmd->charged = true;
 	}
@@ -178,16 +193,23 @@ void scsi_lun_pump(struct scsi_lun *lun)
 
 void scsi_lun_stop_waiting(struct scsi_lun *lun)
 {
-	const bool stopped = lun->stopped;
+	const bool pumping = lun->pumping;
 
-	lun->stopped = true;
+	/* Behind one that is alone on the unit there may be some that have yet to wait for it. */
+	lun->pumping = true;
+	list_for_each (it, &lun->waiting) {
+		struct scsi_command *cmd = list_entry(it, struct scsi_command, wait);
+
+		if (limited(lun, cmd))
+			scsi_status(cmd, SCSI_STATUS_BUSY);
+	}
+	lun->pumping = pumping;
 	scsi_lun_pump(lun);
-	lun->stopped = stopped;
 }
 
 void scsi_lun_execute(struct scsi_lun *lun, struct scsi_command *cmd)
 {
-	cmd->opcode = scsi_opcode_find(scsi_lun_class(lun)->opcodes, cmd->cdb);
+	cmd->opcode = scsi_opcode_find(lun, cmd->cdb);
 	cmd->outcome = cmd->abort = SCSI_COMPLETE;
 	cmd->running = cmd->charged = false;
 	cmd->sequence = ++lun->bus->sequence;

@@ -59,6 +59,8 @@ struct scsi_lun_class {
 	struct device_class device; /* first */
 	enum scsi_peripheral_type type;
 	const struct scsi_opcode *opcodes; /* ended by one without `run` */
+	/* Optional: whether a unit has this one of them; without the function it has all. */
+	bool (*has)(const struct scsi_lun *lun, const struct scsi_opcode *opcode);
 	/* The index-th mode page, with current or default values. False: no more. */
 	bool (*mode_page)(const struct scsi_lun *lun, unsigned index, bool defaults,
 			  struct scsi_mode_page *page);
@@ -197,7 +199,10 @@ void scsi_lun_commit(struct scsi_lun *lun, const struct scsi_lun_state *state);
 void scsi_lun_execute(struct scsi_lun *lun, struct scsi_command *cmd);
 /* Let those through the gate that may pass. */
 void scsi_lun_pump(struct scsi_lun *lun);
-/* End those that wait for the limit with BUSY; while lun->stopped, none waits for it. */
+/*
+ * End those at the gate that wait for the limit, or may have to, with BUSY. While lun->stopped,
+ * none waits for it.
+ */
 void scsi_lun_stop_waiting(struct scsi_lun *lun);
 /* A command has ended (scsi_command.c). */
 void scsi_lun_finish(struct scsi_command *cmd);
@@ -223,8 +228,14 @@ void scsi_lun_again_alone(struct scsi_command *cmd);
 /* SCSI_BOUNCE_SIZE bytes for the exclusive command that runs; NULL: no memory. Freed at its end. */
 void *scsi_lun_bounce(struct scsi_lun *lun);
 
-/* The opcode table's entry for a CDB; NULL: not known. */
-const struct scsi_opcode *scsi_opcode_find(const struct scsi_opcode *table, const uint8_t *cdb);
+/* The entries of its opcode table that a unit has, one after the other; NULL: the first, no more.
+ */
+const struct scsi_opcode *scsi_opcode_next(const struct scsi_lun *lun,
+					   const struct scsi_opcode *opcode);
+/* The one for a CDB; NULL: not known. */
+const struct scsi_opcode *scsi_opcode_find(const struct scsi_lun *lun, const uint8_t *cdb);
+/* Whether it has service actions of this operation code. */
+bool scsi_opcode_has_actions(const struct scsi_lun *lun, uint8_t opcode);
 /* Bytes of a CDB with this operation code; 0: not defined. */
 unsigned scsi_cdb_length(uint8_t opcode);
 

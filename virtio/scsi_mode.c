@@ -9,7 +9,6 @@
 
 #define PAGE_CONTROL 0x0a
 #define PAGE_ALL     0x3f
-#define HEADER_MAX   8u
 /* The longest list that can make sense: header, block descriptor, pages. */
 #define LIST_MAX 512u
 

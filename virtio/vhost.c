@@ -162,7 +162,7 @@ static void unset(const struct vhost *v)
 			(void)!set_file(v, files[i], ring, VHOST_FILE_UNBIND);
 }
 
-int vhost_start(struct vhost *v, uint64_t features, const struct vhost_ring rings[VHOST_RINGS],
+int vhost_start(struct vhost *v, uint64_t features, struct vhost_ring rings[VHOST_RINGS],
 		int backend_fd)
 {
 	int rc;
@@ -173,17 +173,22 @@ int vhost_start(struct vhost *v, uint64_t features, const struct vhost_ring ring
 		rc = set_memory(v);
 	for (unsigned i = 0; !rc && i < VHOST_RINGS; i++)
 		rc = set_ring(v, i, &rings[i]);
+	if (rc) {
+		unset(v);
+		return rc;
+	}
+	/* From the first backend on the kernel works, also where it refuses the next one. */
+	v->started = true;
 	for (unsigned i = 0; !rc && i < VHOST_RINGS; i++)
 		rc = set_file(v, VHOST_NET_SET_BACKEND, i, backend_fd);
 	if (rc)
-		unset(v);
-	v->started = !rc;
+		vhost_stop(v, rings);
 	return rc;
 }
 
 /* ---- stopping ---- */
 
-void vhost_stop(struct vhost *v, uint16_t position[VHOST_RINGS])
+void vhost_stop(struct vhost *v, struct vhost_ring rings[VHOST_RINGS])
 {
 	assert(v->started);
 	unset(v);
@@ -193,7 +198,7 @@ void vhost_stop(struct vhost *v, uint16_t position[VHOST_RINGS])
 
 		/* It fails for rings that do not exist. */
 		(void)!vhost_kernel_control(v->fd, VHOST_GET_VRING_BASE, &state);
-		position[i] = (uint16_t)state.num;
+		rings[i].position = (uint16_t)state.num;
 	}
 	/* Which pages it wrote to is not known. */
 	for (unsigned i = 0; i < guest_memory_count(v->memory); i++) {

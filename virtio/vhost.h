@@ -39,16 +39,17 @@ uint64_t vhost_features(const struct vhost *v);
 
 /*
  * Let the kernel serve the rings. features: a subset of vhost_features; backend_fd: the socket or
- * tap behind them, a queue that is attached. Returns 0 or -errno; then nothing has changed.
+ * tap behind them, a queue that is attached. Returns 0 or -errno; then they are taken back as by
+ * vhost_stop: it may have served one before it refused the other.
  */
-int vhost_start(struct vhost *v, uint64_t features, const struct vhost_ring rings[VHOST_RINGS],
+int vhost_start(struct vhost *v, uint64_t features, struct vhost_ring rings[VHOST_RINGS],
 		int backend_fd) MUST_CHECK;
 
 /*
- * Take the rings back. Nothing is in flight when this returns, and everything is published;
- * position: of the next chain of each ring. Waits for at most what the kernel does with one packet.
+ * Take the rings back. Nothing is in flight when this returns, and everything is published. Sets
+ * their positions, nothing else of them. Waits for at most what the kernel does with one packet.
  */
-void vhost_stop(struct vhost *v, uint16_t position[VHOST_RINGS]);
+void vhost_stop(struct vhost *v, struct vhost_ring rings[VHOST_RINGS]);
 
 /* ---- vhost_kernel.c: the system calls, so that tests can put a kernel of their own here ---- */
 

@@ -190,7 +190,9 @@ void virtio_resume(struct virtio_device *vd)
 	device_lock(&vd->dev);
 	vd->stopped = false;
 	device_unlock(&vd->dev);
+	/* Each looks for itself whether there is something to do. */
 	loop_post(vd->dev.loop, &vd->activate_task);
+	loop_post(vd->dev.loop, &vd->reset_task);
 }
 
 /* ---- stopping ---- */

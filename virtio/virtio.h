@@ -56,8 +56,8 @@ struct virtio_class {
 	/* Optional: the features that the driver accepted are final (FEATURES_OK). Lock held. */
 	void (*features_set)(struct virtio_device *vd);
 	/*
-	 * Optional: the device may work on its queues from now on: DRIVER_OK, or it goes on after a
-	 * quiesce or a load. Each enabled queue is kicked right after. Home loop, lock held.
+	 * Optional: the device may work on its queues from now on: DRIVER_OK, or it goes on
+	 * (virtio_resume). Each enabled queue is kicked right after. Home loop, lock held.
 	 */
 	void (*activate)(struct virtio_device *vd);
 	/* The driver rang queue `index`, which is enabled. Home loop, lock held. */
@@ -145,7 +145,7 @@ struct virtio_device {
 	bool active;               /* kicks are served: DRIVER_OK, and not draining or stopped */
 	bool resetting;            /* the driver wrote 0, the device is still draining */
 	bool draining;             /* home loop only */
-	bool stopped;              /* quiesced: starts nothing until reset, load or resume */
+	bool stopped;              /* quiesced or loaded: starts nothing until reset or resume */
 	unsigned queue_count;
 	struct virtio_queue *queues;
 	struct loop_hook publish; /* end of batch: publish queues that have pushed chains */
@@ -251,7 +251,10 @@ void virtio_config_changed(struct virtio_device *vd);
 /* The answer to drain. Home loop, lock not held. The device may be gone when this returns. */
 void virtio_drained(struct virtio_device *vd);
 
-/* Go on after a quiesce that no reset or load followed. Any thread, lock not held. */
+/*
+ * Go on after a quiesce that no reset followed, or after a load, once the transport is loaded too.
+ * Any thread, lock not held.
+ */
 void virtio_resume(struct virtio_device *vd);
 
 /* ---- for transports; all take the device's lock themselves ---- */
@@ -315,7 +318,8 @@ unsigned virtio_pci_devfn(const struct virtio_pci *vp);
 
 /*
  * Registers, vectors and configuration space as a section of their own. Quiesced. Load it after the
- * device, whose load resets the transport. On error the transport is as it was.
+ * device, whose load resets the transport, and before virtio_resume. On error the transport is as
+ * it was.
  */
 void virtio_pci_save(struct virtio_pci *vp, struct state_writer *w);
 int virtio_pci_load(struct virtio_pci *vp, struct state_reader *r) MUST_CHECK;

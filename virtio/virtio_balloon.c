@@ -43,7 +43,8 @@ static void config_write(struct virtio_device *vd, unsigned offset, const void *
 	fill_config(b, &c);
 	memcpy((char *)&c + offset, buf, len);
 	if (b->actual != c.actual)
-		vd->dev.env->event(vd->dev.env, MACHINE_EVENT_BALLOON, c.actual);
+		device_tell(&vd->dev, DEVICE_NOTICE_BALLOON,
+			    (uint64_t)c.actual << BALLOON_PAGE_SHIFT, NULL);
 	b->actual = c.actual;
 	if (c.poison_val == b->poison_val)
 		return;

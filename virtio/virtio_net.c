@@ -189,15 +189,16 @@ static void activate(struct virtio_device *vd)
 	virtio_net_vhost_try_again(n);
 	/*
 	 * The driver has no way to be told. With fewer pairs or offloads the backend is slower, and
-	 * what it delivers nevertheless is dropped.
+	 * what it delivers nevertheless is dropped. Offloads first: the host's kernel, to which a
+	 * pair is lent as soon as it is in use, drops nothing. A saved state may have claimed more
+	 * than the driver negotiated.
 	 */
-	if (virtio_net_set_pairs(n, pairs))
-		log_warn(vd->dev.env->log, vd->dev.id, "the backend refuses %u queue pairs", pairs);
-	/* A saved state may have claimed more than the driver negotiated. */
 	if (virtio_net_set_offloads(n, n->guest_offloads & vd->driver_features)) {
 		log_warn(vd->dev.env->log, vd->dev.id, "the backend refuses the offloads");
 		n->guest_offloads = n->rx_offloads = 0;
 	}
+	if (virtio_net_set_pairs(n, pairs))
+		log_warn(vd->dev.env->log, vd->dev.id, "the backend refuses %u queue pairs", pairs);
 	n->rx_again |= n->rx_refused;
 	virtio_net_later(n);
 	virtio_net_vhost_update(n);

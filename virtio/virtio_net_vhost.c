@@ -71,17 +71,21 @@ static void on_call(struct loop_fd *lfd, unsigned events UNUSED)
 	device_unlock(&vd->dev);
 }
 
+static void take_error(struct lent_queue *r)
+{
+	if (take_signal(r->error_fd))
+		virtio_broken(&r->net->vd,
+			      "queue %u: the host's kernel finds no packets in its ring", r->queue);
+}
+
 static void on_error(struct loop_fd *lfd, unsigned events UNUSED)
 {
 	struct lent_queue *r = container_of(lfd, struct lent_queue, error);
 	struct virtio_device *vd = &r->net->vd;
 
 	device_lock(&vd->dev);
-	if (take_signal(r->error_fd)) {
-		virtio_broken(vd, "queue %u: the host's kernel finds no packets in its ring",
-			      r->queue);
-		virtio_net_vhost_update(r->net);
-	}
+	take_error(r);
+	virtio_net_vhost_update(r->net);
 	device_unlock(&vd->dev);
 }
 
@@ -97,34 +101,42 @@ static void ignore(struct lent_queue *r)
 {
 	loop_fd_del(&r->call);
 	loop_fd_del(&r->error);
-	take_signal(r->error_fd);
 }
 
 /* ---- lending and taking back ---- */
 
-static void take_back(struct virtio_net *n, unsigned pair)
+/* The kernel has let go of the rings, or never had them. */
+static void end_loan(struct virtio_net *n, unsigned pair, const struct vhost_ring *rings)
 {
-	struct virtio_net_vhost_pair *p = pair_at(n, pair);
-	uint16_t position[VHOST_RINGS];
-
-	if (!p->lent)
-		return;
-	p->lent = false;
-	vhost_stop(p->vhost, position);
 	for (unsigned i = 0; i < VHOST_RINGS; i++) {
-		struct lent_queue *r = &p->rings[i];
+		struct lent_queue *r = &pair_at(n, pair)->rings[i];
 
 		ignore(r);
-		virtio_take_back(&n->vd, r->queue, position[i]);
+		virtio_take_back(&n->vd, r->queue, rings[i].position);
+		/* The kernel may have passed over what it could not read. */
+		take_error(r);
 		if (take_signal(r->call_fd))
 			virtio_interrupt(&n->vd, r->queue);
 	}
 	net_take_back(n->net, pair);
 }
 
+static void take_back(struct virtio_net *n, unsigned pair)
+{
+	struct virtio_net_vhost_pair *p = pair_at(n, pair);
+	struct vhost_ring rings[VHOST_RINGS] = {0};
+
+	if (!p->lent)
+		return;
+	p->lent = false;
+	vhost_stop(p->vhost, rings);
+	end_loan(n, pair, rings);
+}
+
 static int start(struct virtio_net *n, unsigned pair)
 {
 	struct virtio_net_vhost_pair *p = pair_at(n, pair);
+	const int backend_fd = net_lend(n->net, pair);
 	struct vhost_ring rings[VHOST_RINGS];
 	int rc = 0;
 
@@ -140,22 +152,16 @@ static int start(struct virtio_net *n, unsigned pair)
 	}
 	if (!rc)
 		rc = vhost_start(p->vhost, n->vd.driver_features & vhost_features(p->vhost), rings,
-				 net_lend(n->net, pair));
-	for (unsigned i = 0; i < VHOST_RINGS; i++) {
-		struct lent_queue *r = &p->rings[i];
-
-		if (rc) {
-			ignore(r);
-			virtio_take_back(&n->vd, r->queue, rings[i].position);
-		} else {
-			/* For what came while nobody asked for a doorbell. */
-			virtio_queue_ring(&n->vd, r->queue);
-		}
+				 backend_fd);
+	if (rc) {
+		end_loan(n, pair, rings);
+		return rc;
 	}
-	if (rc)
-		net_take_back(n->net, pair);
-	p->lent = !rc;
-	return rc;
+	p->lent = true;
+	/* For what came while nobody asked for a doorbell. */
+	for (unsigned i = 0; i < VHOST_RINGS; i++)
+		virtio_queue_ring(&n->vd, p->rings[i].queue);
+	return 0;
 }
 
 static bool works(const struct virtio_queue *q)

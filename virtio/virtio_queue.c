@@ -347,6 +347,8 @@ void virtio_queues_on_loop(struct loop_task *task)
 	for (unsigned i = 0; i < vd->queue_count; i++)
 		if (vd->queues[i].resetting)
 			ask_to_drain(&vd->queues[i]);
+	/* Work that is done is seen to be done: the end of this batch would find no rings. */
+	virtio_publish(vd);
 	virtio_finish_queue_resets(vd, false);
 	for (unsigned i = 0; i < vd->queue_count; i++) {
 		if (vd->active)

@@ -150,12 +150,11 @@ static void commit(struct virtio_device *vd, const struct generic_state *s)
 	vd->config_generation = s->generation;
 	vd->status = s->status;
 	vd->resetting = s->resetting;
+	/* Its transport is yet to be loaded: interrupts of now would be lost. */
+	vd->stopped = true;
 	for (unsigned i = 0; i < vd->queue_count; i++)
 		commit_queue(&vd->queues[i], &s->queues[i]);
 	device_unlock(&vd->dev);
-	/* Each looks for itself whether there is something to do. */
-	loop_post(vd->dev.loop, &vd->activate_task);
-	loop_post(vd->dev.loop, &vd->reset_task);
 }
 
 int virtio_device_load(struct device *dev, struct state_reader *r, uint32_t version)

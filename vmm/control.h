@@ -24,7 +24,6 @@ extern const struct qmp_event control_events[];
 int control_open(struct control **control, struct vmm *vm, const char *path,
 		 struct vmm_error *err) MUST_CHECK;
 void control_destroy(struct control *control);
-struct qmp *control_qmp(struct control *control);
 #endif
 
 #endif

@@ -95,12 +95,6 @@ void machine_device_event(const struct device_env *env, enum machine_event event
 {
 	struct vmm *vm = env->opaque;
 
-	if (event == MACHINE_EVENT_BALLOON) {
-		uint64_t taken = (uint64_t)value * 4096;
-
-		notify(vm, MACHINE_NOTICE_BALLOON, vm->memory_size - MIN(taken, vm->memory_size));
-		return;
-	}
 	park_all(vm);
 	switch (event) {
 	case MACHINE_EVENT_POWEROFF:
@@ -119,8 +113,6 @@ void machine_device_event(const struct device_env *env, enum machine_event event
 	case MACHINE_EVENT_QUIT:
 		machine_finish(vm, VMM_EXIT_QUIT, 0, NULL);
 		break;
-	case MACHINE_EVENT_BALLOON:
-		break; /* above */
 	}
 }
 
@@ -130,11 +122,14 @@ void machine_device_notice(const struct device *dev, enum device_notice notice, 
 	static const enum machine_notice_kind kinds[] = {
 		[DEVICE_NOTICE_ERROR] = MACHINE_NOTICE_ERROR,
 		[DEVICE_NOTICE_PORT] = MACHINE_NOTICE_PORT,
+		[DEVICE_NOTICE_BALLOON] = MACHINE_NOTICE_BALLOON,
 	};
 	struct vmm *vm = dev->env->opaque;
-	const struct machine_notice told = {
+	struct machine_notice told = {
 		.kind = kinds[notice], .value = value, .id = dev->id, .text = text};
 
+	if (notice == DEVICE_NOTICE_BALLOON)
+		told.value = vm->memory_size - MIN(value, vm->memory_size);
 	machine_notify(&vm->watchers, &told);
 }
 

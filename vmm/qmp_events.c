@@ -197,8 +197,3 @@ void control_destroy(struct control *c)
 	qmp_destroy(c->qmp);
 	free(c);
 }
-
-struct qmp *control_qmp(struct control *c)
-{
-	return c->qmp;
-}

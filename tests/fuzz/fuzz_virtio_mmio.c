@@ -100,6 +100,7 @@ static void save_load(void)
 	fuzz_must(state_reader_create(&r, data, len));
 	fuzz_must(device_load(f.dev, r, NULL));
 	fuzz_must(virtio_mmio_load(vm, r));
+	virtio_resume(virtio_device(f.dev));
 	state_reader_destroy(r);
 	free(data);
 }

@@ -171,6 +171,7 @@ static void migrate(void)
 	must(state_writer_finish(w, &data, &len));
 	must(state_reader_create(&r, data, len));
 	must(device_load(dev, r, NULL));
+	virtio_resume(virtio_device(dev));
 	state_reader_destroy(r);
 	free(data);
 }

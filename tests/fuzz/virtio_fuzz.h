@@ -148,6 +148,7 @@ static inline void fuzz_save_load(struct virtio_fuzz *f)
 	fuzz_must(state_writer_finish(w, &data, &len));
 	fuzz_must(state_reader_create(&r, data, len));
 	fuzz_must(device_load(f->dev, r, NULL));
+	virtio_resume(virtio_device(f->dev));
 	state_reader_destroy(r);
 	free(data);
 	fuzz_settle(f);

@@ -236,12 +236,12 @@ Test(qmp_commands, network_balloon_ports_and_any_action)
 /* As a guest would that plays with its balloon. */
 Test(qmp_commands, a_balloon_that_changes_all_the_time_is_told_now_and_then)
 {
-	const struct device_env *env = &vm->env;
+	const struct device balloon = {.env = &vm->env};
 
 	start();
 	for (uint32_t i = 1; i <= 100000; i++)
-		env->event(env, MACHINE_EVENT_BALLOON, i % 1000);
-	env->event(env, MACHINE_EVENT_BALLOON, 1);
+		device_tell(&balloon, DEVICE_NOTICE_BALLOON, i % 1000 * 4096, NULL);
+	device_tell(&balloon, DEVICE_NOTICE_BALLOON, 4096, NULL);
 	/* The last word counts, and is heard. */
 	wait_event("BALLOON_CHANGE{\"actual\":67104768}");
 	cr_assert_lt(strlen(seen), 1000, "%s", seen);

@@ -223,8 +223,14 @@ Test(virtio_balloon, actual_is_the_drivers_word_and_may_be_a_lie)
 	virtio_driver_start(&driver, ALL, 5);
 	set_actual(4096);
 	cr_assert_eq(config().actual, 4096u);
+	cr_assert_eq(fake.last_notice, DEVICE_NOTICE_BALLOON);
+	cr_assert_eq(fake.last_notice_value, 4096 * BALLOON_PAGE_SIZE);
 	expect_report("status", "\"actual\":50331648");
 	set_actual(UINT32_MAX);
+	cr_assert_eq(fake.last_notice_value, UINT32_MAX * BALLOON_PAGE_SIZE);
+	cr_assert_eq(fake.notices, 2u);
+	set_actual(UINT32_MAX);
+	cr_assert_eq(fake.notices, 2u, "nothing has changed");
 	expect_report("status", "\"actual\":0");
 }
 

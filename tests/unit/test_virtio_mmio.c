@@ -81,12 +81,17 @@ static bool line_is_high(void)
 }
 
 /* A chain of 16 bytes there and back. */
-static void echo(unsigned queue)
+static void add_echo(unsigned queue)
 {
 	struct driver_buffer b[2] = {{virtio_driver_alloc(&driver, 16), 16, false},
 				     {virtio_driver_alloc(&driver, 16), 16, true}};
 
 	driver_ring_add(&driver.rings[queue], b, 2);
+}
+
+static void echo(unsigned queue)
+{
+	add_echo(queue);
 	virtio_driver_kick(&driver, queue);
 	cr_assert_eq(virtio_driver_wait(&driver, queue, NULL), 16u);
 }
@@ -484,8 +489,12 @@ static int load(const void *data, size_t len)
 	cr_assert_eq(state_reader_create(&r, data, len), 0);
 	device_quiesce_wait(dev);
 	rc = device_load(dev, r, NULL);
+	/* However long it takes to get to the next section. */
+	fake_env_settle(&fake);
 	if (!rc)
 		rc = virtio_mmio_load(vm, r);
+	if (!rc)
+		virtio_resume(vd);
 	state_reader_destroy(r);
 	return rc;
 }
@@ -521,6 +530,23 @@ TEST_BOTH(virtio_mmio, saved_transport_goes_on_in_another_instance)
 	echo(0);
 	free(data);
 	free(second);
+}
+
+TEST_BOTH(virtio_mmio, interrupt_right_after_a_load_is_not_lost)
+{
+	size_t len;
+	void *data;
+
+	virtio_driver_start(&driver, 0, 1);
+	device_quiesce_wait(dev);
+	add_echo(0);
+	data = save(&len);
+	cr_assert_eq(load(data, len), 0);
+	fake_env_settle(&fake);
+	cr_assert(driver_ring_has_used(&driver.rings[0]));
+	cr_assert(line_is_high());
+	cr_assert_eq(reg(VIRTIO_MMIO_INTERRUPT_STATUS), VIRTIO_MMIO_INT_VRING);
+	free(data);
 }
 
 Test(virtio_mmio, damaged_state_is_refused)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * virtio-net with vhost=on: how queue pairs are lent to the host's kernel and come back. The kernel
- * is one of this file.
+ * is a fake one.
  */
 #include <errno.h>
 #include <linux/vhost.h>
@@ -9,131 +9,10 @@
 #include <unistd.h>
 
 #include "tests/unit/support/fake_net_define.h"
+#include "tests/unit/support/fake_vhost_define.h"
 #include "tests/unit/support/virtio_net_fixture.h"
 #include "virtio/vhost.h"
 #include "virtio/virtio_classes.h"
-
-/* ---- a kernel ---- */
-
-#define FIRST_FD 500
-#define DEVICES  3u
-
-struct kernel_ring {
-	unsigned num, base;
-	int kick, call, error, backend;
-	struct vhost_vring_addr addr;
-};
-
-static struct kernel {
-	int open_error;
-	unsigned long failing; /* the request that fails */
-	uint64_t offered;
-	struct kernel_device {
-		bool open, owned;
-		uint64_t features;
-		struct vhost_memory_region region;
-		unsigned regions;
-		struct kernel_ring ring[2];
-	} device[DEVICES];
-} kernel;
-
-int vhost_kernel_open(void)
-{
-	for (unsigned i = 0; !kernel.open_error && i < DEVICES; i++) {
-		struct kernel_device *d = &kernel.device[i];
-
-		if (d->open)
-			continue;
-		*d = (struct kernel_device){.open = true};
-		for (unsigned r = 0; r < 2; r++)
-			d->ring[r] = (struct kernel_ring){
-				.kick = -1, .call = -1, .error = -1, .backend = -1};
-		return FIRST_FD + (int)i;
-	}
-	return kernel.open_error ? kernel.open_error : -EMFILE;
-}
-
-void vhost_kernel_close(int fd)
-{
-	struct kernel_device *d = &kernel.device[fd - FIRST_FD];
-
-	cr_assert(d->open && d->ring[0].backend < 0 && d->ring[1].backend < 0);
-	d->open = false;
-}
-
-static int take_memory(struct kernel_device *d, const struct vhost_memory *table)
-{
-	cr_assert_eq(table->padding, 0u);
-	d->regions = table->nregions;
-	d->region = table->regions[0];
-	return 0;
-}
-
-static int set_file(struct kernel_device *d, unsigned long request,
-		    const struct vhost_vring_file *file)
-{
-	struct kernel_ring *ring = &d->ring[file->index];
-
-	if (request == VHOST_SET_VRING_KICK)
-		ring->kick = file->fd;
-	else if (request == VHOST_SET_VRING_CALL)
-		ring->call = file->fd;
-	else if (request == VHOST_SET_VRING_ERR)
-		ring->error = file->fd;
-	else
-		ring->backend = file->fd;
-	return 0;
-}
-
-static int set_ring(struct kernel_device *d, unsigned long request, void *arg)
-{
-	struct vhost_vring_state *state = arg;
-	struct kernel_ring *ring = &d->ring[state->index];
-
-	if (request == VHOST_GET_VRING_BASE) {
-		state->num = ring->base;
-		return 0;
-	}
-	if (ring->backend >= 0)
-		return -EBUSY;
-	if (request == VHOST_SET_VRING_NUM)
-		ring->num = state->num;
-	else if (request == VHOST_SET_VRING_BASE)
-		ring->base = state->num;
-	else
-		ring->addr = *(struct vhost_vring_addr *)arg;
-	return 0;
-}
-
-int vhost_kernel_control(int fd, unsigned long request, void *arg)
-{
-	struct kernel_device *d = &kernel.device[fd - FIRST_FD];
-
-	cr_assert(d->open);
-	if (request == kernel.failing &&
-	    (request != VHOST_NET_SET_BACKEND || ((struct vhost_vring_file *)arg)->fd >= 0))
-		return -EIO;
-	switch (request) {
-	case VHOST_SET_OWNER:
-		d->owned = true;
-		return 0;
-	case VHOST_GET_FEATURES:
-		*(uint64_t *)arg = kernel.offered;
-		return 0;
-	case VHOST_SET_FEATURES:
-		d->features = *(uint64_t *)arg;
-		return d->features & ~kernel.offered ? -EOPNOTSUPP : 0;
-	case VHOST_SET_MEM_TABLE:
-		return take_memory(d, arg);
-	case VHOST_SET_VRING_KICK:
-	case VHOST_SET_VRING_CALL:
-	case VHOST_SET_VRING_ERR:
-	case VHOST_NET_SET_BACKEND:
-		return set_file(d, request, arg);
-	default:
-		return set_ring(d, request, arg);
-	}
-}
 
 static struct kernel_ring *kernel_ring(unsigned queue)
 {
@@ -149,29 +28,9 @@ static bool lent(unsigned pair)
 	return is;
 }
 
-static void signal_fd(int fd)
-{
-	const uint64_t one = 1;
-
-	cr_assert_eq(write(fd, &one, sizeof(one)), (ssize_t)sizeof(one));
-}
-
-/* The kernel gives the next n chains back, and wants the driver to be told. */
 static void kernel_work(unsigned queue, unsigned n)
 {
-	struct kernel_ring *r = kernel_ring(queue);
-	const struct vring_avail *avail =
-		(const struct vring_avail *)(uintptr_t)r->addr.avail_user_addr;
-	struct vring_used *used = (struct vring_used *)(uintptr_t)r->addr.used_user_addr;
-
-	while (n--) {
-		cr_assert_neq((uint16_t)r->base, avail->idx, "there is nothing in queue %u", queue);
-		used->ring[r->base % r->num].id = avail->ring[r->base % r->num];
-		used->ring[r->base % r->num].len = 0;
-		r->base = (uint16_t)(r->base + 1);
-		used->idx = (uint16_t)r->base;
-	}
-	signal_fd(r->call);
+	ring_work(kernel_ring(queue), n);
 }
 
 /* ---- the suite ---- */
@@ -181,6 +40,7 @@ static struct vnet_fixture f;
 static void setup(void)
 {
 	kernel = (struct kernel){
+		.failing_ring = -1,
 		.offered =
 			UINT64_C(1) << VIRTIO_F_VERSION_1 | UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX |
 			UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC | VNET_F(MRG_RXBUF) |
@@ -342,6 +202,17 @@ Test(virtio_net_vhost, queue_pairs_are_lent_while_they_are_in_use)
 	cr_assert(lent(0) && !lent(1));
 }
 
+/* What the driver before took, this one need not know what to do with. */
+Test(virtio_net_vhost, offloads_are_the_drivers_before_the_kernel_receives)
+{
+	vnet_start(&f, VNET_F(GUEST_CSUM) | VNET_F(GUEST_TSO4));
+	cr_assert(lent(0));
+	cr_assert_eq(fake_net->lent_offloads, (unsigned)(NET_CSUM | NET_TSO4));
+	vnet_start(&f, 0);
+	cr_assert(lent(0));
+	cr_assert_eq(fake_net->lent_offloads, 0u);
+}
+
 /* ---- taking it back ---- */
 
 Test(virtio_net_vhost, pause_takes_it_back_and_resume_goes_on_there)
@@ -441,6 +312,18 @@ Test(virtio_net_vhost, broken_ring_needs_a_reset)
 	cr_assert_not(virtio_driver_broken(&f.driver));
 }
 
+Test(virtio_net_vhost, error_on_the_way_is_not_lost)
+{
+	vnet_start_all(&f);
+	signal_fd(kernel_ring(1)->error);
+	device_quiesce_wait(f.dev);
+	cr_assert_not(lent(0));
+	cr_assert(virtio_read_status(&f.net->vd) & VIRTIO_CONFIG_S_NEEDS_RESET);
+	virtio_resume(&f.net->vd);
+	fake_env_settle(&f.fake);
+	cr_assert_not(lent(0));
+}
+
 Test(virtio_net_vhost, position_of_a_hostile_driver_harms_nobody)
 {
 	vnet_start_all(&f);
@@ -478,6 +361,27 @@ Test(virtio_net_vhost, packets_pass_through_here_where_the_kernel_refuses)
 	kernel.failing = 0;
 	vnet_start_all(&f);
 	cr_assert(lent(0));
+}
+
+/* The kernel receives as soon as that ring is complete, before it refuses the other one. */
+Test(virtio_net_vhost, what_the_kernel_did_before_it_refused_is_not_forgotten)
+{
+	unsigned before;
+
+	vnet_start_all(&f);
+	for (unsigned i = 0; i < 3; i++)
+		vnet_post(&f, 0, 2048);
+	cr_assert_eq(vnet_action(&f, "link", "down", NULL), 0);
+	before = f.driver.queue_interrupts[0];
+	kernel.failing = VHOST_NET_SET_BACKEND;
+	kernel.failing_ring = 1;
+	kernel.eager = 2;
+	cr_assert_eq(vnet_action(&f, "link", "up", NULL), 0);
+	cr_assert_not(lent(0));
+	cr_assert_eq(take_used(0), 2u);
+	cr_assert_eq(f.driver.queue_interrupts[0], before + 1);
+	cr_assert(vnet_deliver(&f, 0, NULL, 100, 1));
+	cr_assert_eq(take_used(0), 1u);
 }
 
 static void refused(const char *options, const char *text)

@@ -88,6 +88,19 @@ TEST_BOTH(queue_reset, chains_in_flight_are_waited_for)
 	expect_echo(0);
 }
 
+TEST_BOTH(queue_reset, chain_that_is_done_is_seen_by_the_driver)
+{
+	virtio_driver_start(&driver, RING_RESET, 1);
+	hold_one();
+	toy_release(toy);
+	/* Before the end of the batch that would publish it. */
+	virtio_queue_reset(vd, 0);
+	fake_env_settle(&fake);
+	cr_assert_not(virtio_queue_resetting(vd, 0));
+	cr_assert(driver_ring_has_used(&driver.rings[0]));
+	cr_assert_eq(driver.queue_interrupts[0], 1u);
+}
+
 TEST_BOTH(queue_reset, chains_that_only_the_class_holds_are_given_back)
 {
 	virtio_driver_start(&driver, RING_RESET, 1);

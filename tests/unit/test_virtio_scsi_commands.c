@@ -454,28 +454,6 @@ Test(virtio_scsi_commands, all_mode_pages_come_with_a_block_descriptor)
 	cr_assert_eq(get_be32(data + 12), 512u);
 }
 
-/* ---- which commands there are ---- */
-
-Test(virtio_scsi_commands, supported_commands_are_listed)
-{
-	struct scsi_ask ask = {.cdb = {SCSI_MAINTENANCE_IN, SCSI_REPORT_SUPPORTED_OPCODES}};
-	uint8_t data[512] = {0};
-	bool found = false;
-
-	put_be32(ask.cdb + 6, sizeof(data));
-	scsi_assert_good(scsi_get(&f, ask, data, sizeof(data)));
-	for (unsigned i = 0; i < get_be32(data); i += 8)
-		found = found || data[4 + i] == SCSI_WRITE_SAME_16;
-	cr_assert(found);
-	ask.cdb[2] = 1;
-	ask.cdb[3] = SCSI_WRITE_SAME_16;
-	scsi_assert_good(scsi_get(&f, ask, data, sizeof(data)));
-	cr_assert_eq(data[1] & 7, 3);
-	ask.cdb[3] = 0xd7;
-	scsi_assert_good(scsi_get(&f, ask, data, sizeof(data)));
-	cr_assert_eq(data[1] & 7, 1);
-}
-
 /* ---- persistent reservations ---- */
 
 static struct scsi_answer reserve(uint8_t action, uint8_t type, uint64_t key, uint64_t action_key)

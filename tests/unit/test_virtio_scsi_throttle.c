@@ -23,19 +23,26 @@ static void start(const char *disk)
 {
 	scsi_init(&f, NULL, disk);
 	scsi_tap(&f);
+	f.driver.always |= UINT64_C(1) << VIRTIO_F_RING_RESET;
 	scsi_start(&f, 1);
 	f.tap->count = 0;
 }
 
-static gpa_t add_read(unsigned target, uint64_t tag)
+static gpa_t add_task(unsigned target, uint64_t tag, uint8_t attribute)
 {
 	struct scsi_ask ask = scsi_rw10(SCSI_READ_10, 0, BLOCKS);
 
 	ask.target = target;
 	ask.tag = tag;
+	ask.attribute = attribute;
 	ask.in_len = BLOCKS * 512;
 	ask.in = virtio_driver_alloc(&f.driver, ask.in_len);
 	return scsi_add(&f, &ask);
+}
+
+static gpa_t add_read(unsigned target, uint64_t tag)
+{
+	return add_task(target, tag, VIRTIO_SCSI_S_SIMPLE);
 }
 
 /* Reads of the limited unit; their responses are at[0] and on. */
@@ -238,7 +245,23 @@ Test(virtio_scsi_throttle, queue_reset_does_not_wait)
 	add_reads(3);
 	cr_assert_eq(answered(3), 1u);
 	virtio_queue_reset(&f.scsi->vd, VIRTIO_SCSI_REQUEST);
+	cr_assert(virtio_queue_resetting(&f.scsi->vd, VIRTIO_SCSI_REQUEST));
 	fake_env_settle(&f.fake);
+	cr_assert_not(virtio_queue_resetting(&f.scsi->vd, VIRTIO_SCSI_REQUEST));
+}
+
+/* Those behind a command that is alone on the unit have not come to the limit yet. */
+Test(virtio_scsi_throttle, queue_reset_does_not_wait_behind_an_ordered_task)
+{
+	start("iops=1,iops-burst=2");
+	f.tap->hold = true;
+	add_task(0, 100, VIRTIO_SCSI_S_ORDERED);
+	add_reads(4);
+	virtio_queue_reset(&f.scsi->vd, VIRTIO_SCSI_REQUEST);
+	fake_env_settle(&f.fake);
+	cr_assert(virtio_queue_resetting(&f.scsi->vd, VIRTIO_SCSI_REQUEST));
+	blk_tap_release(f.tap);
+	settle();
 	cr_assert_not(virtio_queue_resetting(&f.scsi->vd, VIRTIO_SCSI_REQUEST));
 }
 

@@ -183,7 +183,6 @@ static inline void irq_disable(void)
 #define LAPIC_ID   0x020
 #define LAPIC_EOI  0x0b0
 #define LAPIC_SVR  0x0f0
-#define LAPIC_IRR  0x200
 #define LAPIC_ICR  0x300
 #define LAPIC_ICR2 0x310
 #define LAPIC_MSI  0xfee00000ull /* message address: processor 0, physical, fixed */

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "virtio/virtio.h"
+
 /* Interrupt lines. */
 
 static void fake_irq_set(struct irq_line *line, bool level)
@@ -213,6 +215,16 @@ static void fake_event(const struct device_env *env, enum machine_event event, u
 	fake->events++;
 }
 
+static void fake_notice(const struct device *dev, enum device_notice notice, uint64_t value,
+			const char *text UNUSED)
+{
+	struct fake_env *fake = dev->env->opaque;
+
+	fake->last_notice = notice;
+	fake->last_notice_value = value;
+	fake->notices++;
+}
+
 static void fake_log(void *opaque, enum vmm_log_level level, const char *source, const char *line)
 {
 	struct fake_env *fake = opaque;
@@ -312,6 +324,7 @@ void fake_env_init(struct fake_env *fake, uint64_t ram_bytes)
 	env->doorbells = &fake->doorbells.sink;
 	env->isa_irq = fake_isa_irq;
 	env->event = fake_event;
+	env->notice = fake_notice;
 	env->find = fake_find;
 	env->opaque = fake;
 	cr_assert_eq(guest_memory_create(&env->memory, &err), 0, "%s", err.message);
@@ -424,5 +437,7 @@ int fake_env_load(struct device *dev, const void *data, size_t len)
 	device_quiesce_wait(dev);
 	rc = device_load(dev, r, &err);
 	state_reader_destroy(r);
+	if (!rc && dev->cls->kind == DEVICE_VIRTIO)
+		virtio_resume(virtio_device(dev));
 	return rc;
 }

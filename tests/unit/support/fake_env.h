@@ -89,6 +89,10 @@ struct fake_env {
 	enum machine_event last_event;
 	uint32_t last_value;
 
+	_Atomic unsigned notices; /* of devices */
+	_Atomic enum device_notice last_notice;
+	_Atomic uint64_t last_notice_value;
+
 	struct device **devices; /* for env->find; see fake_env_device */
 	unsigned device_count;
 
@@ -139,7 +143,7 @@ void fake_mmio_write(struct fake_env *fake, uint64_t addr, unsigned size, uint64
 
 /* Save a device as a section of its own; *data is malloc'ed. */
 size_t fake_env_save(struct device *dev, void **data);
-/* Load such a section. Returns what device_load does. */
+/* Load such a section and go on. Returns what device_load does. */
 int fake_env_load(struct device *dev, const void *data, size_t len);
 
 #endif

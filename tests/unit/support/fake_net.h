@@ -56,6 +56,7 @@ struct net {
 	unsigned depth, max_depth;                 /* of receive inside of receive or send */
 	struct fake_frame frames[FAKE_NET_FRAMES]; /* frame number i is at i % FAKE_NET_FRAMES */
 	uint32_t lent;                             /* set of queue pairs */
+	unsigned lent_offloads;                    /* rx_offloads at the latest net_lend */
 	struct fake_frame pending;                 /* refused by the front end; len 0: none */
 };
 

@@ -179,6 +179,7 @@ int net_lend(struct net *net, unsigned queue)
 {
 	assert(net->setup.vhost && queue < net->pairs && !(net->lent >> queue & 1));
 	net->lent |= 1u << queue;
+	net->lent_offloads = net->rx_offloads;
 	return FAKE_NET_FD + (int)queue;
 }
 
