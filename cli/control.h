@@ -54,7 +54,7 @@ struct control_args {
 	const char *verb;
 	const char *words[8]; /* what stands there beside options */
 	unsigned count;
-	bool json, follow;
+	bool json, follow, force;
 	const char *timeout; /* as written, or NULL */
 };
 
