@@ -293,6 +293,7 @@ check-library: all $(LIBRARY_BINS) $(GUEST_PROGRAMS) ## the library as other pro
 	$(run_tests) library $(LIBRARY_BINS) $(LIBRARY_TESTS)
 
 check-guest: export VMM_VALIDATE ?= all
+check-guest: export VMM_HOTPLUG_ROUNDS ?= 50
 check-guest: export TEST_TIMEOUT ?= 12000
 check-guest: all $(GUEST_PROGRAMS) ## bare-metal and stock guests
 	$(run_tests) guest $(GUEST_TESTS)

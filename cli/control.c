@@ -8,7 +8,7 @@
 
 #include "control.h"
 
-enum { TAKES_JSON = 1, TAKES_FOLLOW = 2, TAKES_TIMEOUT = 4, TAKES_STATS = 8 };
+enum { TAKES_JSON = 1, TAKES_FOLLOW = 2, TAKES_TIMEOUT = 4, TAKES_STATS = 8, TAKES_FORCE = 16 };
 
 #ifdef CONFIG_JANSSON
 #define RUNS(fn) .run = fn
@@ -60,11 +60,13 @@ static const struct verb {
 	 NULL, 1, 2, TAKES_JSON, RUNS(verb_balloon)},
 	{"device", "ls|add|del|act NAME ...", "list, add, remove devices, or act on one",
 	 "  vmm device ls NAME [--json]\n"
-	 "  vmm device add NAME CLASS[,KEY=VALUE]...     a disk on a controller, a serial port\n"
-	 "  vmm device del NAME ID\n"
+	 "  vmm device add NAME CLASS[,KEY=VALUE]...     a device on the PCI bus or on a controller\n"
+	 "  vmm device del NAME ID [--timeout SECONDS] [--force]\n"
+	 "      Has the guest let go of a PCI device, and waits for it: at most 60 seconds or those of\n"
+	 "      --timeout, then ends with status 124. --force: pulls it out without asking the guest.\n"
 	 "  vmm device act NAME ID ACTION [KEY=VALUE[,KEY=VALUE]...] [--json]\n"
 	 "      'vmm run --device CLASS,help' lists the actions of a class.\n",
-	 2, 5, TAKES_JSON, RUNS(verb_device)},
+	 2, 5, TAKES_JSON | TAKES_TIMEOUT | TAKES_FORCE, RUNS(verb_device)},
 	{"disk", "resize NAME ID SIZE", "make a disk larger", NULL, 4, 4, 0, RUNS(verb_disk)},
 	{"net", "link NAME ID up|down", "plug a network cable in or pull it out",
 	 NULL, 4, 4, 0, RUNS(verb_net)},
@@ -124,7 +126,7 @@ static const char *option_text(const char *option, int argc, char **argv, int *i
 static int unknown_option(const struct verb *verb, const char *word)
 {
 	static const char *const names[] = {"json",       "follow", "timeout", "interval",
-					    "prometheus", "help",   NULL};
+					    "prometheus", "force",  "help",    NULL};
 	char hint[64];
 
 	if (((verb->takes & TAKES_TIMEOUT) && strcmp(word, "--timeout") == 0) ||
@@ -147,6 +149,8 @@ static int take_option(const struct verb *verb, struct control_args *args, int a
 		args->json = true;
 	else if (strcmp(word, "--follow") == 0 && (verb->takes & TAKES_FOLLOW))
 		args->follow = true;
+	else if (strcmp(word, "--force") == 0 && (verb->takes & TAKES_FORCE))
+		args->force = true;
 	else if (strcmp(word, "--prometheus") == 0 && (verb->takes & TAKES_STATS))
 		args->prometheus = true;
 	else if ((verb->takes & TAKES_TIMEOUT) && (text = option_text("--timeout", argc, argv, i)))

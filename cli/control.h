@@ -57,7 +57,7 @@ struct control_args {
 	const char *verb;
 	const char *words[8]; /* what stands there beside options */
 	unsigned count;
-	bool json, follow, prometheus;
+	bool json, follow, prometheus, force;
 	const char *timeout, *interval; /* as written, or NULL */
 };
 

@@ -10,7 +10,7 @@
 
 #include "control.h"
 
-#define STOP_SECONDS 60
+#define WAIT_SECONDS 60 /* for a guest to do what it is asked */
 
 int print_json(json_t *value)
 {
@@ -145,21 +145,29 @@ static int wait_for_end(struct client *client, long long deadline)
 	return STATUS_OK;
 }
 
+/* When the guest must have done it, in milliseconds. GO_ON or the exit status. */
+static int deadline_of(const struct control_args *args, long long *deadline)
+{
+	struct timespec timeout = {.tv_sec = WAIT_SECONDS};
+	int status = args->timeout ? set_timeout(&timeout, args->timeout) : GO_ON;
+
+	if (timeout.tv_sec > 1000000)
+		timeout.tv_sec = 1000000;
+	*deadline = now_ms() + timeout.tv_sec * 1000LL + timeout.tv_nsec / 1000000;
+	return status;
+}
+
 int verb_stop(const struct control_args *args)
 {
-	struct timespec timeout = {.tv_sec = STOP_SECONDS};
 	struct client client;
 	json_t *answer;
-	int status = args->timeout ? set_timeout(&timeout, args->timeout) : GO_ON;
 	long long deadline;
+	int status = deadline_of(args, &deadline);
 
 	if (status != GO_ON)
 		return status;
-	if (timeout.tv_sec > 1000000)
-		timeout.tv_sec = 1000000;
 	if (client_open(&client, args->words[0], false) != CONNECTED)
 		return STATUS_ERROR;
-	deadline = now_ms() + timeout.tv_sec * 1000LL + timeout.tv_nsec / 1000000;
 	answer = client_call(&client, "system_powerdown", NULL);
 	status = answer ? wait_for_end(&client, deadline) : STATUS_ERROR;
 	json_decref(answer);
@@ -254,11 +262,76 @@ static int act(const struct control_args *args)
 	return status;
 }
 
+/* Whether the VM has the device. An answer that is missing has been reported: -1. */
+static int has_device(struct client *client, const char *id)
+{
+	json_t *devices = client_call(client, "vmm-devices", NULL), *d;
+	int found = devices ? 0 : -1;
+	size_t i;
+
+	json_array_foreach(devices, i, d) if (strcmp(text_of(d, "id"), id) == 0) found = 1;
+	json_decref(devices);
+	return found;
+}
+
+/* Until the VM says that the device is gone. */
+static int wait_for_removal(struct client *client, const char *id, long long deadline)
+{
+	bool gone = false, deleted = false;
+
+	while (!deleted) {
+		long long left = deadline - now_ms();
+
+		client->patience_ms = left > 0 ? (int)left : 0;
+		json_t *event = client_next(client, &gone);
+
+		if (!event && !gone)
+			return STATUS_TIMEOUT;
+		deleted = !event ||
+			  (strcmp(text_of(event, "event"), "DEVICE_DELETED") == 0 &&
+			   strcmp(text_of(json_object_get(event, "data"), "device"), id) == 0);
+		json_decref(event);
+	}
+	if (gone)
+		message("%s: the VM has ended", client->name);
+	return gone ? STATUS_ERROR : STATUS_OK;
+}
+
+static int delete_device(const struct control_args *args)
+{
+	const char *name = args->words[1], *id = args->words[2];
+	struct client client;
+	json_t *answer;
+	long long deadline;
+	int status = deadline_of(args, &deadline), found = -1;
+
+	if (status != GO_ON)
+		return status;
+	if (client_open(&client, name, false) != CONNECTED)
+		return STATUS_ERROR;
+	answer = client_call(&client, "device_del",
+			     json_pack("{s:s,s:b}", "id", id, "force", args->force));
+	if (answer)
+		found = has_device(&client, id);
+	json_decref(answer);
+	status = found < 0 ? STATUS_ERROR : STATUS_OK;
+	if (found > 0)
+		status = wait_for_removal(&client, id, deadline);
+	if (status == STATUS_TIMEOUT)
+		message("%s: the guest has not let go of %s in time ('vmm device del %s %s' asks "
+			"again, with --force it is pulled out)",
+			name, id, name, id);
+	client_close(&client);
+	return status;
+}
+
 int verb_device(const struct control_args *args)
 {
 	const char *what = args->words[0];
 	json_t *device;
 
+	if ((args->force || args->timeout) && strcmp(what, "del") != 0)
+		return usage_error("device %s: --force and --timeout are for 'device del'", what);
 	if (strcmp(what, "ls") == 0 && args->count == 2)
 		return list_devices(args);
 	if (strcmp(what, "act") == 0)
@@ -268,10 +341,10 @@ int verb_device(const struct control_args *args)
 		return device ? run_once(args->words[1], "device_add", device) : STATUS_USAGE;
 	}
 	if (strcmp(what, "del") == 0 && args->count == 3)
-		return run_once(args->words[1], "device_del",
-				json_pack("{s:s}", "id", args->words[2]));
+		return delete_device(args);
 	return usage_error(
-		"usage: vmm device ls NAME | add NAME CLASS[,KEY=VALUE]... | del NAME ID | "
+		"usage: vmm device ls NAME | add NAME CLASS[,KEY=VALUE]... | del NAME ID "
+		"[--timeout SECONDS] [--force] | "
 		"act NAME ID ACTION [KEY=VALUE,...]");
 }
 

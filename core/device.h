@@ -41,6 +41,7 @@ enum machine_event {
 	MACHINE_EVENT_RESET,
 	MACHINE_EVENT_PANIC,      /* value: pvpanic event bits */
 	MACHINE_EVENT_DEBUG_EXIT, /* value: what the guest wrote */
+	MACHINE_EVENT_EJECT,      /* value: PCI slots whose device the guest has let go of */
 	MACHINE_EVENT_QUIT,       /* the user left the console */
 };
 

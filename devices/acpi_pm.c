@@ -12,6 +12,9 @@ struct acpi_pm {
 	struct bus_region ports;
 	struct irq_line *irq;
 	uint32_t events; /* the line is high while there are any */
+	/* PCI slots, a bit each. */
+	uint32_t up, down; /* what the guest has yet to read */
+	uint32_t leaving;  /* may be ejected */
 };
 
 static void set_events(struct acpi_pm *pm, uint32_t events)
@@ -29,16 +32,70 @@ void acpi_pm_raise(struct device *dev, uint32_t events)
 	device_unlock(dev);
 }
 
+void acpi_pm_slot(struct device *dev, unsigned slot, enum acpi_slot_event event)
+{
+	struct acpi_pm *pm = container_of(dev, struct acpi_pm, dev);
+	const uint32_t bit = UINT32_C(1) << slot;
+
+	device_lock(dev);
+	/* What was said of the slot before is no longer true. */
+	pm->up &= ~bit;
+	pm->down &= ~bit;
+	pm->leaving &= ~bit;
+	if (event == ACPI_SLOT_FILLED)
+		pm->up |= bit;
+	if (event == ACPI_SLOT_SHALL_LEAVE) {
+		pm->down |= bit;
+		pm->leaving |= bit;
+	}
+	if (event != ACPI_SLOT_EMPTY)
+		set_events(pm, pm->events | X86_GED_PCI_HOTPLUG);
+	device_unlock(dev);
+}
+
+uint32_t acpi_pm_leaving(struct device *dev)
+{
+	uint32_t leaving;
+
+	device_lock(dev);
+	leaving = container_of(dev, struct acpi_pm, dev)->leaving;
+	device_unlock(dev);
+	return leaving;
+}
+
+static void eject(struct acpi_pm *pm, uint32_t slots)
+{
+	const struct device_env *env = pm->dev.env;
+
+	slots &= acpi_pm_leaving(&pm->dev);
+	if (slots)
+		env->event(env, MACHINE_EVENT_EJECT, slots);
+}
+
+static uint32_t take(uint32_t *slots)
+{
+	const uint32_t taken = *slots;
+
+	*slots = 0;
+	return taken;
+}
+
 static uint64_t ports_read(struct bus_region *region, uint64_t offset, unsigned size)
 {
 	struct acpi_pm *pm = container_of(region, struct acpi_pm, ports);
 	uint64_t v = 0;
 
-	if (offset != X86_ACPI_GED_EVENTS || size != 4)
+	if (size != 4)
 		return 0; /* WAK_STS is never set: this machine does not sleep */
 	device_lock(&pm->dev);
-	v = pm->events;
-	set_events(pm, 0);
+	if (offset == X86_ACPI_GED_EVENTS) {
+		v = pm->events;
+		set_events(pm, 0);
+	}
+	if (offset == X86_ACPI_PCI_UP)
+		v = take(&pm->up);
+	if (offset == X86_ACPI_PCI_DOWN)
+		v = take(&pm->down);
 	device_unlock(&pm->dev);
 	return v;
 }
@@ -48,6 +105,8 @@ static void ports_write(struct bus_region *region, uint64_t offset, uint64_t val
 	struct acpi_pm *pm = container_of(region, struct acpi_pm, ports);
 	const struct device_env *env = pm->dev.env;
 
+	if (offset == X86_ACPI_PCI_EJECT && size == 4)
+		eject(pm, (uint32_t)value);
 	if (size != 1)
 		return;
 	if (offset == X86_ACPI_SLEEP_CONTROL && (value & SLEEP_ENABLE) &&
@@ -84,26 +143,40 @@ static void acpi_pm_reset(struct device *dev)
 
 	device_lock(dev);
 	set_events(pm, 0);
+	pm->up = pm->down = pm->leaving = 0;
 	device_unlock(dev);
 }
 
 static void acpi_pm_save(struct device *dev, struct state_writer *w)
 {
-	state_put_u64(w, "events", container_of(dev, struct acpi_pm, dev)->events);
+	const struct acpi_pm *pm = container_of(dev, struct acpi_pm, dev);
+
+	state_put_u64(w, "events", pm->events);
+	state_put_u64(w, "up", pm->up);
+	state_put_u64(w, "down", pm->down);
+	state_put_u64(w, "leaving", pm->leaving);
 }
 
 static int acpi_pm_load(struct device *dev, struct state_reader *r, uint32_t version)
 {
 	struct acpi_pm *pm = container_of(dev, struct acpi_pm, dev);
-	uint64_t events;
-	int rc;
+	uint64_t events, up = 0, down = 0, leaving = 0;
+	int rc = state_get_u64(r, "events", &events, 0, GED_EVENTS_ALL);
 
-	(void)version;
-	rc = state_get_u64(r, "events", &events, 0, GED_EVENTS_ALL);
+	/* The first version knew no slots. */
+	if (!rc && version > 1)
+		rc = state_get_u64(r, "up", &up, 0, UINT32_MAX);
+	if (!rc && version > 1)
+		rc = state_get_u64(r, "down", &down, 0, UINT32_MAX);
+	if (!rc && version > 1)
+		rc = state_get_u64(r, "leaving", &leaving, 0, UINT32_MAX);
 	if (rc)
 		return rc;
 	device_lock(dev);
 	set_events(pm, (uint32_t)events);
+	pm->up = (uint32_t)up;
+	pm->down = (uint32_t)down;
+	pm->leaving = (uint32_t)leaving;
 	device_unlock(dev);
 	return 0;
 }
@@ -113,7 +186,7 @@ const struct device_class acpi_pm_class = {
 	.help = "ACPI sleep, reset and event registers",
 	.kind = DEVICE_PLATFORM,
 	.size = sizeof(struct acpi_pm),
-	.state_version = 1,
+	.state_version = 2,
 	.builtin = true,
 	.realize = acpi_pm_realize,
 	.reset = acpi_pm_reset,

@@ -66,8 +66,9 @@ struct irq_line *ioapic_line(struct device *dev, unsigned pin);
 void ioapic_eoi(struct device *dev, uint8_t vector);
 
 /*
- * The registers of a hardware-reduced ACPI machine: sleep control and status, reset, and the event
- * register of the generic event device (ACPI 6, 4.8.3.7, 5.6.9). Builtin.
+ * The registers of a hardware-reduced ACPI machine: sleep control and status, reset, the event
+ * register of the generic event device (ACPI 6, 4.8.3.7, 5.6.9), and those that tell which PCI
+ * slots the event X86_GED_PCI_HOTPLUG is about, with a bit for each slot of the root bus. Builtin.
  */
 extern const struct device_class acpi_pm_class;
 
@@ -76,5 +77,15 @@ extern const struct device_class acpi_pm_class;
  * reads the register, which clears it. dev: of acpi_pm_class. Any thread.
  */
 void acpi_pm_raise(struct device *dev, uint32_t events);
+
+/*
+ * Tell the guest what happens in a PCI slot (1 to 31). A device that shall leave does so with
+ * MACHINE_EVENT_EJECT, once the guest has written its slot's bit to the eject register; to be told
+ * EMPTY when it is gone. Slots of which nobody asked that cannot be ejected. Any thread.
+ */
+enum acpi_slot_event { ACPI_SLOT_FILLED, ACPI_SLOT_SHALL_LEAVE, ACPI_SLOT_EMPTY };
+void acpi_pm_slot(struct device *dev, unsigned slot, enum acpi_slot_event event);
+/* The slots whose device shall leave and has not yet left. Any thread. */
+uint32_t acpi_pm_leaving(struct device *dev);
 
 #endif

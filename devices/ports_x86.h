@@ -18,11 +18,14 @@
 #define X86_PORT_ACPI          0x600 /* devices/acpi_pm.c */
 
 /* ACPI registers, offsets from X86_PORT_ACPI. */
-#define X86_ACPI_SLEEP_CONTROL 0 /* byte: SLP_EN bit 5, SLP_TYP bits 2..4 (ACPI 6, 4.8.3.7) */
-#define X86_ACPI_SLEEP_STATUS  1 /* byte: WAK_STS bit 7 */
-#define X86_ACPI_RESET         2 /* byte: X86_ACPI_RESET_VALUE resets the machine */
-#define X86_ACPI_GED_EVENTS    4 /* dword: events that wait, cleared by reading */
-#define X86_ACPI_PORTS         8
+#define X86_ACPI_SLEEP_CONTROL 0  /* byte: SLP_EN bit 5, SLP_TYP bits 2..4 (ACPI 6, 4.8.3.7) */
+#define X86_ACPI_SLEEP_STATUS  1  /* byte: WAK_STS bit 7 */
+#define X86_ACPI_RESET         2  /* byte: X86_ACPI_RESET_VALUE resets the machine */
+#define X86_ACPI_GED_EVENTS    4  /* dword: events that wait, cleared by reading */
+#define X86_ACPI_PCI_UP        8  /* dword: slots that a device came to, cleared by reading */
+#define X86_ACPI_PCI_DOWN      12 /* dword: slots whose device shall leave, cleared by reading */
+#define X86_ACPI_PCI_EJECT     16 /* dword, written: slots whose device may be taken out */
+#define X86_ACPI_PORTS         20
 #define X86_ACPI_RESET_VALUE   0x01
 #define X86_ACPI_S5            5 /* SLP_TYP that means "off" */
 #define X86_GED_POWER_BUTTON   (1u << 0)

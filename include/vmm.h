@@ -123,25 +123,39 @@ VMM_API int vmm_create(struct vmm **vm, const struct vmm_config *config, struct 
 /*
  * Add a device. cls: a name that vmm_device_class lists; options: "key=value,…" or NULL. Every
  * class takes id=NAME, which must be unique in the VM; without it the id is the class's name and a
- * number. After vmm_start only devices that sit on another device (a disk on a SCSI controller, a
- * port on a serial controller) can be added.
+ * number. After vmm_start virtio devices on the PCI bus can be added, which the guest notices
+ * through ACPI, and devices that sit on another device (a disk on a SCSI controller, a port on a
+ * serial controller).
  *
- * Errors: -EINVAL (class or options), -EEXIST (the id), -EBUSY (the VM was started), -ESHUTDOWN (it
- * has stopped), and others of what the device opens.
+ * Errors: -EINVAL (class or options), -EEXIST (the id), -EBUSY (the VM was started, and this is
+ * another kind of device), -ENOSPC (no slot is free), -ESHUTDOWN (it has stopped), and others of
+ * what the device opens.
  * Thread: any.
  */
 VMM_API int vmm_add_device(struct vmm *vm, const char *cls, const char *options,
 			   struct vmm_error *err);
 
 /*
- * Remove a device. Returns when what it has in flight is complete and it is gone.
+ * Remove a device. Returns 0 when what it has in flight is complete and it is gone. A device on the
+ * PCI bus of a VM that was started is the guest's to let go of: then returns 1 when the guest has
+ * been asked, and VMM_EVENT_DEVICE_REMOVED tells when it is gone, at the latest when the guest
+ * restarts. A guest may never answer; it can be asked again.
  *
  * Errors: -ENOENT (there is none with this id), -EBUSY (others sit on it, it is a part of the
- * machine, or the VM was started and it does not sit on another device), -ESHUTDOWN (the VM has
- * stopped).
+ * machine, or the VM was started and such devices stay), -ESHUTDOWN (the VM has stopped).
  * Thread: any.
  */
 VMM_API int vmm_remove_device(struct vmm *vm, const char *id, struct vmm_error *err);
+
+/*
+ * Remove a device as vmm_remove_device does, but without asking the guest: returns when it is gone,
+ * like a card that is pulled out. The guest's driver may wait for it for ever. Its PCI slot stays
+ * empty until the guest has restarted.
+ *
+ * Errors: as vmm_remove_device.
+ * Thread: any.
+ */
+VMM_API int vmm_pull_device(struct vmm *vm, const char *id, struct vmm_error *err);
 
 /*
  * Do something to a device, as its class offers it (vmm_device_action_info). options:
@@ -157,8 +171,9 @@ VMM_API int vmm_device_action(struct vmm *vm, const char *id, const char *action
 
 /*
  * List the VM's devices in the order they were added: {"devices":[{"id":…,"class":…,"options":…,
- * "parent":…,"pci":…},…]}; options: what it was added with, parent: the id of the device that it
- * sits on, pci: its address, each where there is one. Also after the VM has stopped.
+ * "parent":…,"pci":…,"leaving":true},…]}; options: what it was added with, parent: the id of the
+ * device that it sits on, pci: its address, leaving: the guest has been asked to let go of it, each
+ * where there is one. Also after the VM has stopped.
  *
  * Ownership: *json is the caller's, for free().
  * Errors: -ENOMEM.

@@ -4,8 +4,8 @@
  *
  * The host bridge answers CF8/CFC and ECAM. BARs are assigned by the machine before boot and may be
  * sized, moved, enabled and disabled by the guest at run time. Configuration accesses of one
- * function are serialised by its lock; the slot table is written before the guest runs (and under
- * quiescence later) and read without locks.
+ * function are serialised by its lock; the slot table is read without locks. Functions come at any
+ * time, complete when they can be seen, and go while no vCPU runs.
  *
  * Lock order: fn->lock, the bus's map lock, the device's own lock, then the leaves inside (MSI-X
  * table, INTx line). So the config hooks and `mapped` callbacks of a function may take its device's
@@ -175,11 +175,15 @@ void pci_bus_destroy(struct pci_bus *bus);
 
 /*
  * Plug a function. devfn: -1 for function 0 of the first free slot. Assigns BAR addresses out of
- * the windows. Returns 0, -EBUSY, -ENOSPC (slot or window). Not while vCPUs run (hotplug pauses).
+ * the windows. Returns 0, -EBUSY, -ENOSPC (slot or window). vCPUs may run; plugging and unplugging
+ * exclude each other.
  */
 int pci_plug(struct pci_bus *bus, struct pci_function *fn, int devfn,
 	     struct vmm_error *err) MUST_CHECK;
+/* Take it off the bus. vCPUs stopped. */
 void pci_unplug(struct pci_function *fn);
+/* Whether no function is in the slot. Not while one is plugged or unplugged. */
+bool pci_slot_free(const struct pci_bus *bus, unsigned slot);
 
 /* Reset every function, CF8 and the BAR assignment (system reset). vCPUs stopped. */
 void pci_bus_reset(struct pci_bus *bus);

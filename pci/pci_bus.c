@@ -190,7 +190,7 @@ void pci_bus_destroy(struct pci_bus *bus)
 
 /* Plugging. */
 
-static bool slot_free(const struct pci_bus *bus, unsigned slot)
+bool pci_slot_free(const struct pci_bus *bus, unsigned slot)
 {
 	for (unsigned i = 0; i < PCI_MAX_FUNCTIONS; i++)
 		if (bus->functions[PCI_DEVFN(slot, i)])
@@ -204,7 +204,7 @@ static int choose(const struct pci_bus *bus, int devfn)
 		return (size_t)devfn >= ARRAY_SIZE(bus->functions) || bus->functions[devfn] ? -EBUSY
 											    : devfn;
 	for (unsigned slot = 0; slot < PCI_MAX_SLOTS; slot++)
-		if (slot_free(bus, slot))
+		if (pci_slot_free(bus, slot))
 			return (int)PCI_DEVFN(slot, 0);
 	return -ENOSPC;
 }

@@ -311,7 +311,7 @@ struct virtio_pci;
 /* Put a realized device on the PCI bus of its environment. devfn: -1 for the next free slot. */
 int virtio_pci_create(struct virtio_pci **vp, struct virtio_device *vd, int devfn,
 		      struct vmm_error *err) MUST_CHECK;
-/* Quiesced; before the device is destroyed. NULL is allowed. */
+/* Quiesced, vCPUs stopped; before the device is destroyed. NULL is allowed. */
 void virtio_pci_destroy(struct virtio_pci *vp);
 /* The bus and slot it has; for messages and tests. */
 unsigned virtio_pci_devfn(const struct virtio_pci *vp);

@@ -381,10 +381,11 @@ void virtio_pci_destroy(struct virtio_pci *vp)
 {
 	if (!vp)
 		return;
-	pci_unplug(&vp->fn);
+	/* First: the home loop, which may have news for the driver, goes on. */
 	device_lock(&vp->vd->dev);
 	vp->vd->transport = NULL;
 	device_unlock(&vp->vd->dev);
+	pci_unplug(&vp->fn);
 	pci_function_fini(&vp->fn);
 	virtio_pci_free(vp);
 }

@@ -11,6 +11,9 @@
 #define PCI_PORT_CONFIG 0xcf8u
 #define I8042_IRQ       1u
 #define NOTIFY_PRESSED  0x80u /* ACPI 6.4, table 5.171: power button pressed */
+/* Table 5.168: what devices of all kinds are told. */
+#define NOTIFY_DEVICE_CHECK  1u
+#define NOTIFY_EJECT_REQUEST 3u
 
 static void put_hid(struct aml *aml, const char *name, const char *hid, unsigned uid)
 {
@@ -44,7 +47,8 @@ static void put_prt(struct aml *aml)
 
 /*
  * What the kernel may control itself (PCI Firmware 3.3, 4.5.1): all that it asks for, as there is
- * no firmware that would. The kernel passes the capabilities in a buffer and gets that back.
+ * no firmware that would. The kernel passes the capabilities in a buffer and gets that back. Native
+ * hotplug is a matter of PCIe ports, and slots of the root bus have none above them.
  */
 static void put_osc(struct aml *aml)
 {
@@ -85,6 +89,85 @@ static void put_osc(struct aml *aml)
 	aml_end(aml);
 }
 
+/* The name of a slot's device: "S01" to "S1F". */
+struct slot_name {
+	char text[4];
+};
+
+static struct slot_name slot_name(unsigned slot)
+{
+	static const char digits[] = "0123456789ABCDEF";
+
+	return (struct slot_name){{'S', digits[slot / 16], digits[slot % 16], '\0'}};
+}
+
+/* _EJ0 makes a slot one that can be hotplugged (ACPI 6.4, section 6.3.3). */
+static void put_slot(struct aml *aml, unsigned slot)
+{
+	aml_device(aml, slot_name(slot).text);
+	aml_name_integer(aml, "_ADR", slot << 16);
+	aml_name_integer(aml, "_SUN", slot);
+	aml_method(aml, "_EJ0", 1, true);
+	aml_op(aml, AML_STORE);
+	aml_integer(aml, UINT32_C(1) << slot);
+	aml_path(aml, "EJCT");
+	aml_end(aml);
+	aml_end(aml);
+}
+
+static void put_slot_register(struct aml *aml, const char *region, const char *name, unsigned at)
+{
+	aml_operation_region_io(aml, region, X86_PORT_ACPI + at, 4);
+	aml_field_register(aml, region, name, 4);
+}
+
+/* TELL (slots, notification). */
+static void put_tell_slots(struct aml *aml)
+{
+	aml_method(aml, "TELL", 2, true);
+	for (unsigned slot = 1; slot < PCI_SLOTS; slot++) {
+		aml_if(aml);
+		aml_op(aml, AML_AND);
+		aml_arg(aml, 0);
+		aml_integer(aml, UINT32_C(1) << slot);
+		aml_no_target(aml);
+		aml_op(aml, AML_NOTIFY);
+		aml_path(aml, slot_name(slot).text);
+		aml_arg(aml, 1);
+		aml_end(aml);
+	}
+	aml_end(aml);
+}
+
+static void put_tell(struct aml *aml, const char *slots, unsigned notification)
+{
+	/* Read once: that clears it. */
+	aml_op(aml, AML_STORE);
+	aml_path(aml, slots);
+	aml_local(aml, 0);
+	aml_path(aml, "TELL");
+	aml_local(aml, 0);
+	aml_integer(aml, notification);
+}
+
+/*
+ * Hotplug in all slots but the host bridge's: registers of devices/acpi_pm.c, and HPEV, which hands
+ * on what they say. What left goes first: another device may have come to its slot.
+ */
+static void put_slots(struct aml *aml)
+{
+	put_slot_register(aml, "UPRG", "SLUP", X86_ACPI_PCI_UP);
+	put_slot_register(aml, "DNRG", "SLDN", X86_ACPI_PCI_DOWN);
+	put_slot_register(aml, "EJRG", "EJCT", X86_ACPI_PCI_EJECT);
+	for (unsigned slot = 1; slot < PCI_SLOTS; slot++)
+		put_slot(aml, slot);
+	put_tell_slots(aml);
+	aml_method(aml, "HPEV", 0, true);
+	put_tell(aml, "SLDN", NOTIFY_EJECT_REQUEST);
+	put_tell(aml, "SLUP", NOTIFY_DEVICE_CHECK);
+	aml_end(aml);
+}
+
 static void put_pci(struct aml *aml, const struct acpi_config *config)
 {
 	put_hid(aml, "PCI0", "PNP0A08", 0);
@@ -101,6 +184,7 @@ static void put_pci(struct aml *aml, const struct acpi_config *config)
 	aml_crs_end(aml);
 	put_prt(aml);
 	put_osc(aml);
+	put_slots(aml);
 	aml_end(aml);
 }
 
@@ -195,7 +279,7 @@ static void put_virtio_mmio(struct aml *aml, unsigned slot)
 
 /*
  * The generic event device (ACPI 6.4, section 5.6.9): its interrupt runs _EVT, which reads and so
- * clears the events that wait, and hands each on. X86_GED_PCI_HOTPLUG is reserved for later.
+ * clears the events that wait, and hands each on.
  */
 static void put_events(struct aml *aml)
 {
@@ -222,6 +306,13 @@ static void put_events(struct aml *aml)
 	aml_op(aml, AML_NOTIFY);
 	aml_path(aml, "\\_SB.PWRB");
 	aml_integer(aml, NOTIFY_PRESSED);
+	aml_end(aml);
+	aml_if(aml);
+	aml_op(aml, AML_AND);
+	aml_local(aml, 0);
+	aml_integer(aml, X86_GED_PCI_HOTPLUG);
+	aml_no_target(aml);
+	aml_path(aml, "\\_SB.PCI0.HPEV");
 	aml_end(aml);
 	aml_end(aml);
 	aml_end(aml);

@@ -19,6 +19,7 @@ enum {
 	OP_PACKAGE = 0x12,
 	OP_METHOD = 0x14,
 	OP_DUAL_NAME = 0x2e,
+	OP_MULTI_NAME = 0x2f,
 	OP_EXTENDED = 0x5b,
 	OP_LOCAL0 = 0x60,
 	OP_ARG0 = 0x68,
@@ -96,19 +97,25 @@ static const char *put_segment(struct aml *aml, const char *from)
 	return *from == '.' ? from + 1 : from;
 }
 
-/* ACPI 6.4, 20.2.2: NameString, of one or two segments. */
+/* ACPI 6.4, 20.2.2: NameString. */
 void aml_path(struct aml *aml, const char *path)
 {
+	unsigned segments = 1;
+
 	if (*path == '\\') {
 		aml_u8(aml, '\\');
 		path++;
 	}
-	if (strchr(path, '.'))
+	for (const char *dot = path; (dot = strchr(dot, '.')); dot++)
+		segments++;
+	if (segments == 2)
 		aml_u8(aml, OP_DUAL_NAME);
-	path = put_segment(aml, path);
-	if (*path)
+	if (segments > 2) {
+		aml_u8(aml, OP_MULTI_NAME);
+		aml_u8(aml, (uint8_t)segments);
+	}
+	while (*path)
 		path = put_segment(aml, path);
-	assert(!*path);
 }
 
 void aml_integer(struct aml *aml, uint64_t v)

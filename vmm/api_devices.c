@@ -23,7 +23,12 @@ int vmm_add_device(struct vmm *vm, const char *cls, const char *options, struct 
 
 int vmm_remove_device(struct vmm *vm, const char *id, struct vmm_error *err)
 {
-	return machine_unplug(vm, id, err);
+	return machine_unplug(vm, id, false, err);
+}
+
+int vmm_pull_device(struct vmm *vm, const char *id, struct vmm_error *err)
+{
+	return machine_unplug(vm, id, true, err);
 }
 
 static int finish_report(struct report *report, char **json, struct vmm_error *err)
@@ -62,7 +67,7 @@ int vmm_device_action(struct vmm *vm, const char *id, const char *action, const 
 	return ret;
 }
 
-static void list_device(const struct machine_device *md, struct report *report)
+static void list_device(const struct machine_device *md, uint32_t leaving, struct report *report)
 {
 	const struct device *dev = md->dev;
 	char address[16];
@@ -79,6 +84,8 @@ static void list_device(const struct machine_device *md, struct report *report)
 
 		snprintf(address, sizeof(address), "00:%02x.%x", devfn >> 3, devfn & 7);
 		report_string(report, "pci", address);
+		if (leaving >> (devfn >> 3) & 1)
+			report_bool(report, "leaving", true);
 	}
 	report_end(report);
 }
@@ -86,11 +93,13 @@ static void list_device(const struct machine_device *md, struct report *report)
 int vmm_device_list(struct vmm *vm, char **json, struct vmm_error *err)
 {
 	struct report *report = report_create();
+	uint32_t leaving;
 
 	report_begin_array(report, "devices");
 	pthread_mutex_lock(&vm->devices_lock);
+	leaving = vm->acpi_pm ? acpi_pm_leaving(vm->acpi_pm) : 0;
 	list_for_each (it, &vm->devices)
-		list_device(list_entry(it, struct machine_device, link), report);
+		list_device(list_entry(it, struct machine_device, link), leaving, report);
 	pthread_mutex_unlock(&vm->devices_lock);
 	report_end_array(report);
 	return finish_report(report, json, err);

@@ -73,6 +73,15 @@ static void notify(struct vmm *vm, enum machine_notice_kind kind, uint64_t value
 	machine_notify(&vm->watchers, &(struct machine_notice){.kind = kind, .value = value});
 }
 
+/* The guest has let go of the devices in these PCI slots. */
+static void request_eject(struct vmm *vm, uint32_t slots)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm->ejected |= slots;
+	leave_request(vm, MACHINE_REQUEST_EJECT);
+	pthread_mutex_unlock(&vm->lock);
+}
+
 /* The guest wants it. */
 static void request_reset(struct vmm *vm)
 {
@@ -87,9 +96,10 @@ static void request_reset(struct vmm *vm)
 }
 
 /*
- * A device speaks. The guest must not run on past a terminal event: park the vCPUs at once. Before
- * the request: the control thread may have dealt with that, and run them again, by the time a
- * thread that is no vCPU's gets to the next line.
+ * A device speaks. The guest must not run on past a terminal event, nor past one that is to have
+ * happened when its write is complete: park the vCPUs at once. Before the request: the control
+ * thread may have dealt with that, and run them again, by the time a thread that is no vCPU's gets
+ * to the next line.
  */
 void machine_device_event(const struct device_env *env, enum machine_event event, uint32_t value)
 {
@@ -112,6 +122,9 @@ void machine_device_event(const struct device_env *env, enum machine_event event
 		break;
 	case MACHINE_EVENT_QUIT:
 		machine_finish(vm, VMM_EXIT_QUIT, 0, NULL);
+		break;
+	case MACHINE_EVENT_EJECT:
+		request_eject(vm, value);
 		break;
 	}
 }
@@ -272,6 +285,7 @@ static int reset_parked(struct vmm *vm, struct vmm_error *err)
 {
 	int ret;
 
+	machine_eject_at_reset(vm);
 	quiesce_devices(vm);
 	reset_devices(vm);
 	pci_bus_reset(vm->pci);
@@ -316,6 +330,31 @@ static bool control_reset(struct vmm *vm)
 	if (run)
 		run_all(vm);
 	return true;
+}
+
+/*
+ * Who has written to the eject register waits for this, with all other vCPUs. requests: those that
+ * are dealt with now.
+ */
+static void control_eject(struct vmm *vm, unsigned requests)
+{
+	uint32_t slots;
+	bool run;
+
+	park_and_wait(vm);
+	/* Only now: another vCPU may just have written the same, or something terminal. */
+	pthread_mutex_lock(&vm->lock);
+	slots = vm->ejected;
+	vm->ejected = 0;
+	requests |= vm->requests;
+	run = vm->state == MACHINE_RUNNING &&
+	      !(requests & (MACHINE_REQUEST_RESET | MACHINE_REQUEST_STOP));
+	pthread_mutex_unlock(&vm->lock);
+	pthread_mutex_lock(&vm->devices_lock);
+	machine_eject(vm, slots);
+	pthread_mutex_unlock(&vm->devices_lock);
+	if (run)
+		run_all(vm);
 }
 
 static void set_state(struct vmm *vm, enum machine_state state)
@@ -379,6 +418,8 @@ static void *machine_control(void *arg)
 			set_state(vm, MACHINE_PAUSED);
 			notify(vm, MACHINE_NOTICE_PAUSED, 0);
 		}
+		if (requests & MACHINE_REQUEST_EJECT)
+			control_eject(vm, requests);
 		if ((requests & MACHINE_REQUEST_RESET) && !control_reset(vm))
 			continue;
 		/* Only this thread changes the state before the end. vCPUs that run are let be. */

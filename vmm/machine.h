@@ -21,6 +21,7 @@
 
 #include "core/device.h"
 #include "core/provided.h"
+#include "devices/devices.h"
 #include "mmio/bus.h"
 #include "pci/pci.h"
 #include "vmm/boot.h"
@@ -43,6 +44,7 @@ enum machine_request {
 	MACHINE_REQUEST_PAUSE = 1 << 1,
 	MACHINE_REQUEST_RESET = 1 << 2,
 	MACHINE_REQUEST_STOP = 1 << 3,
+	MACHINE_REQUEST_EJECT = 1 << 4, /* take PCI devices out */
 };
 
 #define MACHINE_ID_BUCKETS 256 /* a disk controller may have a thousand disks */
@@ -56,6 +58,7 @@ struct machine_device {
 	struct virtio_pci *pci; /* for virtio devices: one of the two */
 	struct virtio_mmio *mmio;
 	unsigned mmio_slot;
+	bool pulled; /* to be taken out with the next MACHINE_REQUEST_EJECT */
 };
 
 struct control;
@@ -91,6 +94,8 @@ struct vmm {
 	struct list devices; /* struct machine_device: as they were added, so parents come first */
 	struct list ids[MACHINE_ID_BUCKETS];  /* the same by a hash of the id */
 	unsigned numbers[DEVICE_CLASSES_MAX]; /* of each class: the next one that has no id */
+	/* PCI slots whose device was pulled out, which the guest may not know until it restarts. */
+	uint32_t pulled_slots;
 
 	/* Changed by the thread that sets up. */
 	bool io_running;
@@ -107,6 +112,7 @@ struct vmm {
 	struct vmm_result result;
 	bool end_told;         /* the watchers know that it has stopped */
 	bool guest_reset;      /* the next reset is the guest's wish */
+	uint32_t ejected;      /* PCI slots whose device the guest has let go of */
 	uint64_t start_ns;     /* when the VM was started; 0: not yet */
 	uint64_t boot_time_ns; /* when the guest was last started */
 	unsigned early_faults; /* triple faults in a row soon after a start */
@@ -157,10 +163,26 @@ struct device *machine_find_device(const struct device_env *env, const char *id,
  */
 int machine_lock_devices(struct vmm *vm, struct vmm_error *err) MUST_CHECK;
 void machine_unlock_devices(struct vmm *vm);
-/* Add and remove a device at any time: once the VM has been started, only a child. */
+/* Add a device at any time: once the VM has been started, a child or one on the PCI bus. */
 int machine_plug(struct vmm *vm, const struct device_class *cls, const char *options,
 		 struct vmm_error *err) MUST_CHECK;
-int machine_unplug(struct vmm *vm, const char *id, struct vmm_error *err) MUST_CHECK;
+/*
+ * Remove one. Once the VM has been started a PCI device is the guest's to let go of: returns 1 when
+ * it has been asked. pull: it is not asked, and the device is gone.
+ */
+int machine_unplug(struct vmm *vm, const char *id, bool pull, struct vmm_error *err) MUST_CHECK;
+/* Remove a device and what sits on it, and say so. For PCI devices: vCPUs parked, or none yet. */
+void machine_take_out(struct vmm *vm, struct machine_device *md);
+
+/* machine_hotplug.c: PCI devices of a machine that was started. devices_lock held. */
+/* It has come / the guest shall let go of it. */
+void machine_tell_slot(struct vmm *vm, const struct machine_device *md, enum acpi_slot_event event);
+/* Take out what the guest has let go of in `slots`, and what is pulled. vCPUs parked. */
+void machine_eject(struct vmm *vm, uint32_t slots);
+/* The guest restarts: what shall leave does so now. vCPUs parked, before devices are reset. */
+void machine_eject_at_reset(struct vmm *vm);
+/* An address that is free, also in the guest's view; -1: none. */
+int machine_free_devfn(const struct vmm *vm);
 
 /* machine_virtio.c: put md->dev, a virtio device, on its transport / take it off. */
 int machine_attach_virtio(struct vmm *vm, struct machine_device *md,

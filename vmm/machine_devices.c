@@ -163,6 +163,31 @@ void machine_remove_devices(struct vmm *vm)
 		remove_device(vm, list_entry(vm->devices.prev, struct machine_device, link));
 }
 
+/* Children first. */
+static void remove_family(struct vmm *vm, struct machine_device *md)
+{
+	struct list *it = vm->devices.prev;
+
+	while (md->dev->children) {
+		struct machine_device *child = list_entry(it, struct machine_device, link);
+
+		it = it->prev;
+		if (child->dev->parent == md->dev)
+			machine_take_out(vm, child);
+	}
+	remove_device(vm, md);
+}
+
+void machine_take_out(struct vmm *vm, struct machine_device *md)
+{
+	char id[DEVICE_ID_MAX + 1];
+
+	snprintf(id, sizeof(id), "%s", md->dev->id);
+	remove_family(vm, md);
+	machine_notify(&vm->watchers,
+		       &(struct machine_notice){.kind = MACHINE_NOTICE_DELETED, .id = id});
+}
+
 /* ---- at the wish of a user ---- */
 
 int machine_lock_devices(struct vmm *vm, struct vmm_error *err)
@@ -187,20 +212,25 @@ void machine_unlock_devices(struct vmm *vm)
 /* The guest knows the others from its start on. */
 static bool may_change(const struct vmm *vm, const struct device_class *cls)
 {
-	return cls->kind == DEVICE_CHILD || !vm->vcpus;
+	return cls->kind != DEVICE_PLATFORM || !vm->vcpus;
 }
 
 static int plug(struct vmm *vm, const struct device_class *cls, const char *options,
 		struct vmm_error *err)
 {
+	struct machine_device *md;
 	struct device *dev;
 	int ret = machine_add_device(vm, cls, options, &dev, err);
 
 	/* What is there at the start is no news. */
-	if (ret == 0 && vm->vcpus)
-		machine_notify(&vm->watchers, &(struct machine_notice){.kind = MACHINE_NOTICE_ADDED,
-								       .id = dev->id});
-	return ret;
+	if (ret < 0 || !vm->vcpus)
+		return ret;
+	md = machine_find_id(vm, dev->id);
+	if (md->pci)
+		machine_tell_slot(vm, md, ACPI_SLOT_FILLED);
+	machine_notify(&vm->watchers,
+		       &(struct machine_notice){.kind = MACHINE_NOTICE_ADDED, .id = dev->id});
+	return 0;
 }
 
 int machine_plug(struct vmm *vm, const struct device_class *cls, const char *options,
@@ -226,35 +256,50 @@ int machine_no_device(const struct vmm *vm, const char *id, struct vmm_error *er
 	return error_set(err, ENOENT, "VM %s has no device with id=%s", vm->name, id);
 }
 
-static int unplug(struct vmm *vm, const char *id, struct vmm_error *err)
+/* devices_lock held. Returns as machine_unplug does; *ticket: of the request to pull it out. */
+static int unplug(struct vmm *vm, const char *id, bool pull, uint64_t *ticket,
+		  struct vmm_error *err)
 {
 	struct machine_device *md = machine_find_id(vm, id);
 	const struct device *dev = md ? md->dev : NULL;
+	bool at_once;
 
 	if (!dev)
 		return machine_no_device(vm, id, err);
 	if (dev->cls->builtin)
 		return error_set(err, EBUSY, "%s is a part of the machine", id);
-	if (!may_change(vm, dev->cls))
-		return error_set(err, EBUSY, "%s: a %s cannot be removed while the VM runs", id,
-				 dev->cls->name);
+	at_once = !vm->vcpus || dev->cls->kind == DEVICE_CHILD;
+	/* After a start that failed nobody is there to pull it out. */
+	if (!at_once && (!md->pci || (pull && !vm->control_started)))
+		return error_set(err, EBUSY, "%s: a %s%s cannot be removed while the VM runs", id,
+				 dev->cls->name, md->mmio ? " with transport=mmio" : "");
 	if (dev->children)
 		return error_set(err, EBUSY, "%s: remove the %u %s on it first", id, dev->children,
 				 dev->children == 1 ? "device" : "devices");
-	remove_device(vm, md);
-	return 0;
+	if (at_once) {
+		machine_take_out(vm, md);
+		return 0;
+	}
+	if (pull) {
+		md->pulled = true;
+		*ticket = machine_request(vm, MACHINE_REQUEST_EJECT);
+		return 0;
+	}
+	machine_tell_slot(vm, md, ACPI_SLOT_SHALL_LEAVE);
+	return 1;
 }
 
-int machine_unplug(struct vmm *vm, const char *id, struct vmm_error *err)
+int machine_unplug(struct vmm *vm, const char *id, bool pull, struct vmm_error *err)
 {
+	uint64_t ticket = 0;
 	int ret = machine_lock_devices(vm, err);
 
 	if (ret < 0)
 		return ret;
-	ret = unplug(vm, id, err);
-	if (ret == 0)
-		machine_notify(&vm->watchers,
-			       &(struct machine_notice){.kind = MACHINE_NOTICE_DELETED, .id = id});
+	ret = unplug(vm, id, pull, &ticket, err);
 	machine_unlock_devices(vm);
+	/* The control thread takes the lock in its turn. */
+	if (ticket && !machine_answered(vm, ticket))
+		return error_set(err, ESHUTDOWN, "VM %s has stopped", vm->name);
 	return ret;
 }

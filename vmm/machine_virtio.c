@@ -13,6 +13,11 @@ static int attach_mmio(struct vmm *vm, struct machine_device *md, struct vmm_err
 	unsigned slot = 0;
 	int ret;
 
+	if (vm->vcpus)
+		return error_set(err, EBUSY,
+				 "%s: a device with transport=mmio can only be added before the VM "
+				 "starts; with transport=pci it can",
+				 md->dev->id);
 	while (machine_arch_mmio_taken(vm, slot))
 		slot++;
 	if (!machine_arch_mmio_place(vm, slot, &place))
@@ -28,13 +33,24 @@ static int attach_mmio(struct vmm *vm, struct machine_device *md, struct vmm_err
 	return 0;
 }
 
+static int attach_pci(struct vmm *vm, struct machine_device *md, struct vmm_error *err)
+{
+	int devfn = machine_free_devfn(vm);
+
+	if (devfn < 0)
+		return error_set(err, ENOSPC, "%s: all %d PCI slots are taken%s", md->dev->id,
+				 PCI_MAX_SLOTS,
+				 vm->pulled_slots ? "; those of devices that were pulled out are "
+						    "free when the guest has restarted"
+						  : "");
+	return virtio_pci_create(&md->pci, virtio_device(md->dev), devfn, err);
+}
+
 int machine_attach_virtio(struct vmm *vm, struct machine_device *md, struct vmm_error *err)
 {
-	struct virtio_device *vd = virtio_device(md->dev);
-
-	if (vd->options.transport == VIRTIO_TRANSPORT_MMIO)
+	if (virtio_device(md->dev)->options.transport == VIRTIO_TRANSPORT_MMIO)
 		return attach_mmio(vm, md, err);
-	return virtio_pci_create(&md->pci, vd, -1, err);
+	return attach_pci(vm, md, err);
 }
 
 void machine_detach_virtio(struct vmm *vm, struct machine_device *md)

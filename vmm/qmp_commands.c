@@ -177,13 +177,14 @@ static int run_query_schema(struct qmp_call *call)
 
 /* clang-format off */
 #define END {.name = NULL}
-static const struct qmp_member id_args[] = {{"id", QMP_STRING, false}, END};
 static const struct qmp_member balloon_args[] = {{"value", QMP_INT, false}, END};
 static const struct qmp_member link_args[] = {
 	{"name", QMP_STRING, false}, {"up", QMP_BOOL, false}, END};
 static const struct qmp_member filter_args[] = {{"name", QMP_STRING, true}, END};
 static const struct qmp_member add_args[] = {
 	{"driver", QMP_STRING, false}, {"id", QMP_STRING, true}, {"bus", QMP_STRING, true}, END};
+static const struct qmp_member del_args[] = {
+	{"id", QMP_STRING, false}, {"force", QMP_BOOL, true}, END};
 static const struct qmp_member resize_args[] = {
 	{"device", QMP_STRING, true}, {"node-name", QMP_STRING, true}, {"size", QMP_INT, false}, END};
 static const struct qmp_member throttle_args[] = {
@@ -231,9 +232,8 @@ const struct qmp_command control_commands[] = {
 	{"balloon", .args = balloon_args, .run = run_balloon},
 	{"set_link", .args = link_args, .run = run_set_link},
 	{"device_add", .args = add_args, .open = true, .run = run_device_add,
-	 DIFFERS("vmm-only-devices-on-a-controller", "vmm-backend-in-options")},
-	{"device_del", .args = id_args, .run = run_device_del,
-	 DIFFERS("vmm-only-devices-on-a-controller", "vmm-returns-when-done")},
+	 DIFFERS("vmm-backend-in-options")},
+	{"device_del", .args = del_args, .run = run_device_del, DIFFERS("vmm-force")},
 	{"block_resize", .args = resize_args, .run = run_block_resize, DIFFERS("vmm-only-larger")},
 	{"block_set_io_throttle", .args = throttle_args, .run = run_throttle,
 	 DIFFERS("vmm-only-totals")},

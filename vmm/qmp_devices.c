@@ -29,13 +29,16 @@ int run_device_add(struct qmp_call *call)
 int run_device_del(struct qmp_call *call)
 {
 	const char *id = call_string(call, "id");
+	int rc;
 
 	/* Others write a path where they have one: "/machine/peripheral/ID". */
 	if (strrchr(id, '/'))
 		id = strrchr(id, '/') + 1;
 	if (!call_class(call, id))
 		return -ENOENT;
-	return vmm_remove_device(call_vm(call), id, &call->err);
+	rc = call_bool(call, "force", false) ? vmm_pull_device(call_vm(call), id, &call->err)
+					     : vmm_remove_device(call_vm(call), id, &call->err);
+	return MIN(rc, 0); /* DEVICE_DELETED tells when a guest that was asked has let go */
 }
 
 /* ---- any device ---- */

@@ -3,7 +3,7 @@
 # Bare-metal guests: $(O)/guest/NAME.elf from guest-images/pvh/NAME.c (or .S) and lib/. Included by
 # the Makefile; `make guests` builds them all.
 
-guest_names := blk counter exit fault hello msix panic pci reboot rings rtc shell smp uart
+guest_names := blk counter exit fault hello hotplug msix panic pci reboot rings rtc shell smp uart
 guest_lib   := acpi blk irq pci rt start virtio vqueue
 GUEST_PROGRAMS += $(guest_names:%=$(O)/guest/%.elf)
 

@@ -112,7 +112,29 @@ expect 'device add' 0 '' -- "$vmm" device add one "scsi-disk,path=$more,id=s0"
 expect 'it is listed' 0 "path=$more" -- "$vmm" device ls one
 expect 'device del' 0 '' -- "$vmm" device del one s0
 expect 'it is gone' 1 "Device 's0' not found" -- "$vmm" device del one s0
-expect 'a device that must stay' 1 'cannot be removed' -- "$vmm" device del one d0
+expect 'a PCI device is added' 0 '' -- "$vmm" device add one virtio-rng,id=r1
+expect 'it is on the bus' 0 '"qdev_id": "r1"' -- "$vmm" qmp one query-pci
+expect 'a guest that has no ears keeps it' 124 'has not let go of r1' -- \
+	"$vmm" device del one r1 --timeout 0.2
+expect 'it is still there, and leaving' 0 '"leaving": true' -- "$vmm" device ls one --json
+expect 'the guest can be asked again' 124 'has not let go of r1' -- "$vmm" device del one r1 --timeout=0.1
+expect 'it is pulled out' 0 '' -- "$vmm" device del one r1 --force
+expect 'it is gone then' 1 "Device 'r1' not found" -- "$vmm" device del one r1 --force
+expect '--force is for device del' 2 'are for' -- "$vmm" device ls one --force
+expect 'another one' 0 '' -- "$vmm" device add one virtio-rng,id=r2
+"$vmm" device del one r2 >"$console" 2>&1 &
+waiter=$!
+pids+=("$waiter")
+leaving() { "$vmm" device ls one --json | grep -q '"leaving"'; }
+until_true leaving || bail_out 'nobody asks for r2'
+expect 'the guest restarts' 0 '' -- "$vmm" reset one
+if wait "$waiter" && [ ! -s "$console" ]; then
+	ok 'with that it has let go, and who waits is told'
+else
+	not_ok 'with that it has let go, and who waits is told' '' "$console"
+fi
+expect 'over MMIO none comes' 1 'can only be added before the VM starts' -- \
+	"$vmm" device add one virtio-rng,transport=mmio
 expect 'disk resize' 0 '' -- "$vmm" disk resize one d0 2M
 if [ "$(stat -c %s "$disk")" = $((2 << 20)) ]; then
 	ok 'the image has grown'
@@ -131,6 +153,30 @@ if [ "$i" = 50 ] && [ ! -s "$tmp/fifty" ]; then
 	ok 'a disk comes and goes 50 times'
 else
 	not_ok 'a disk comes and goes 50 times' "round $i" "$tmp/fifty"
+fi
+
+# ---- a guest that lets go ----
+
+rounds=5
+"$vmm" run --kernel "$build/guest/hotplug.elf" --append "rounds=$rounds" --memory 64M --cpus 2 --net none \
+	--device debug-exit --serial "file:$tmp/hot.console" --timeout 100 --name hot </dev/null >"$tmp/hot.messages" 2>&1 &
+hot=$!
+pids+=("$hot")
+in_use() { grep -aqsx "in use $1" <(tr -d '\r' <"$tmp/hot.console"); }
+there() { "$vmm" status hot; }
+until_true there || bail_out 'the VM hot does not start'
+for i in $(seq "$rounds"); do
+	"$vmm" device add hot "virtio-blk,path=$more,id=d" && until_true in_use "$i" &&
+		"$vmm" device del hot d || break
+done >"$tmp/hot.rounds" 2>&1
+# The last one may find the VM on its way out.
+wait "$hot"
+status=$?
+if [ "$i" = "$rounds" ] && [ "$status" = 0 ] && ! grep -aq '^not ok' "$tmp/hot.console"; then
+	ok 'a guest uses PCI devices that come, and lets go of them when asked'
+else
+	not_ok 'a guest uses PCI devices that come, and lets go of them when asked' \
+		"round $i of $rounds, exit status $status" "$tmp/hot.rounds" "$tmp/hot.console" "$tmp/hot.messages"
 fi
 
 # ---- raw QMP ----

@@ -37,11 +37,13 @@ export VMM_STOCK_NEWER_KERNEL=$newer/vmlinuz
 
 todo=("$@")
 [ $# -gt 0 ] ||
-	todo=(disks_2 disks_1 persistence small_memory reboot panic disk_full kill vhost debian)
+	todo=(disks_2 disks_1 persistence small_memory reboot panic disk_full kill vhost hotplug debian)
 
 # Memory of the test host is lazy: one guest has 5 GiB and touches little of it.
 run_inside() {
-	"$repo/tests/testhost/run-if-needed" --memory 6144 --scratch 6G --timeout 1500 -- \
+	# Two minutes for each round of the test hotplug.
+	"$repo/tests/testhost/run-if-needed" --memory 6144 --scratch 6G \
+		--timeout $((1500 + ${VMM_HOTPLUG_ROUNDS:-2} * 120)) -- \
 		"$here/stock/inside" "${todo[@]}"
 	echo "# status $?"
 }

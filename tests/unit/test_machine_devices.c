@@ -246,9 +246,11 @@ Test(machine_devices, before_the_start_all_but_the_machines_own_may_go)
 {
 	plug(&hub_class, NULL);
 	cr_assert_eq(machine_add_device(&vm, &builtin_class, NULL, NULL, &err), 0);
-	cr_assert_eq(machine_unplug(&vm, "hub0", &err), 0, "%s", err.message);
-	refused(machine_unplug(&vm, "builtin0", &err), -EBUSY, "builtin0 is a part of the machine");
-	refused(machine_unplug(&vm, "hub0", &err), -ENOENT, "VM test has no device with id=hub0");
+	cr_assert_eq(machine_unplug(&vm, "hub0", false, &err), 0, "%s", err.message);
+	refused(machine_unplug(&vm, "builtin0", false, &err), -EBUSY,
+		"builtin0 is a part of the machine");
+	refused(machine_unplug(&vm, "hub0", false, &err), -ENOENT,
+		"VM test has no device with id=hub0");
 	list_is("{\"devices\":[{\"id\":\"builtin0\",\"class\":\"builtin\"}]}");
 }
 
@@ -259,9 +261,9 @@ Test(machine_devices, once_started_only_children_come_and_go)
 	refused(machine_plug(&vm, &hub_class, NULL, &err), -EBUSY,
 		"a hub can only be added before the VM starts");
 	plug(&leaf_class, "id=x");
-	refused(machine_unplug(&vm, "hub0", &err), -EBUSY,
+	refused(machine_unplug(&vm, "hub0", false, &err), -EBUSY,
 		"hub0: a hub cannot be removed while the VM runs");
-	cr_assert_eq(machine_unplug(&vm, "x", &err), 0, "%s", err.message);
+	cr_assert_eq(machine_unplug(&vm, "x", false, &err), 0, "%s", err.message);
 	cr_assert_str_eq(gone, "x ");
 	plug(&leaf_class, "id=x");
 	end();
@@ -271,13 +273,14 @@ Test(machine_devices, a_parent_stays_while_it_has_children)
 {
 	plug(&hub_class, NULL);
 	plug(&leaf_class, "id=x");
-	refused(machine_unplug(&vm, "hub0", &err), -EBUSY, "hub0: remove the 1 device on it first");
+	refused(machine_unplug(&vm, "hub0", false, &err), -EBUSY,
+		"hub0: remove the 1 device on it first");
 	plug(&leaf_class, "id=y");
-	refused(machine_unplug(&vm, "hub0", &err), -EBUSY,
+	refused(machine_unplug(&vm, "hub0", false, &err), -EBUSY,
 		"hub0: remove the 2 devices on it first");
-	cr_assert_eq(machine_unplug(&vm, "x", &err), 0);
-	cr_assert_eq(machine_unplug(&vm, "y", &err), 0);
-	cr_assert_eq(machine_unplug(&vm, "hub0", &err), 0, "%s", err.message);
+	cr_assert_eq(machine_unplug(&vm, "x", false, &err), 0);
+	cr_assert_eq(machine_unplug(&vm, "y", false, &err), 0);
+	cr_assert_eq(machine_unplug(&vm, "hub0", false, &err), 0, "%s", err.message);
 }
 
 Test(machine_devices, what_cannot_be_added_leaves_nothing)
@@ -295,7 +298,7 @@ Test(machine_devices, a_stopped_vm_refuses_everything_but_the_list)
 	plug(&leaf_class, NULL);
 	vm.state = MACHINE_STOPPED;
 	refused(machine_plug(&vm, &leaf_class, NULL, &err), -ESHUTDOWN, "VM test has stopped");
-	refused(machine_unplug(&vm, "leaf0", &err), -ESHUTDOWN, "VM test has stopped");
+	refused(machine_unplug(&vm, "leaf0", false, &err), -ESHUTDOWN, "VM test has stopped");
 	refused(vmm_device_action(&vm, "hub0", "count", NULL, NULL, &err), -ESHUTDOWN,
 		"VM test has stopped");
 	list_is("{\"devices\":[{\"id\":\"hub0\",\"class\":\"hub\"},"
@@ -345,7 +348,7 @@ static void *come_and_go(void *arg)
 		cr_assert_eq(machine_plug(&vm, &leaf_class, options, &e), 0, "%s", e.message);
 		cr_assert_eq(vmm_device_action(&vm, "hub0", "count", NULL, NULL, &e), 0, "%s",
 			     e.message);
-		cr_assert_eq(machine_unplug(&vm, id, &e), 0, "%s", e.message);
+		cr_assert_eq(machine_unplug(&vm, id, false, &e), 0, "%s", e.message);
 	}
 	return NULL;
 }

@@ -186,3 +186,37 @@ Test(platform, acpi_events_hold_the_line_until_they_are_read)
 	cr_expect_eq(fake_in(&fake, port, 4), 0u);
 	fake_env_remove(dev);
 }
+
+Test(platform, acpi_tells_of_pci_slots)
+{
+	struct device *dev = fake_env_device(&fake, &acpi_pm_class, NULL);
+	const unsigned up = X86_PORT_ACPI + X86_ACPI_PCI_UP,
+		       down = X86_PORT_ACPI + X86_ACPI_PCI_DOWN,
+		       eject = X86_PORT_ACPI + X86_ACPI_PCI_EJECT;
+
+	acpi_pm_slot(dev, 1, ACPI_SLOT_FILLED);
+	acpi_pm_slot(dev, 31, ACPI_SLOT_SHALL_LEAVE);
+	acpi_pm_slot(dev, 2, ACPI_SLOT_SHALL_LEAVE);
+	cr_expect(fake.irq[X86_IRQ_GED].level);
+	dev = move(dev, &acpi_pm_class);
+	cr_expect_eq(fake_in(&fake, down, 1), 0u, "only a dword reads it");
+	cr_expect_eq(fake_in(&fake, down, 4), UINT32_C(1) << 31 | 1u << 2);
+	cr_expect_eq(fake_in(&fake, down, 4), 0u);
+	cr_expect_eq(fake_in(&fake, up, 4), 1u << 1);
+	cr_expect_eq(fake_in(&fake, up, 4), 0u);
+	dev = move(dev, &acpi_pm_class);
+	fake_out(&fake, eject, 1, 4);
+	fake_out(&fake, eject, 4, 1u << 1);
+	cr_expect_eq(fake.events, 0u, "neither this way nor unasked");
+	fake_out(&fake, eject, 4, 1u << 1 | 1u << 2);
+	expect_event(MACHINE_EVENT_EJECT, 1, 1u << 2);
+	acpi_pm_slot(dev, 2, ACPI_SLOT_EMPTY);
+	fake_out(&fake, eject, 4, 1u << 2);
+	expect_event(MACHINE_EVENT_EJECT, 1, 1u << 2);
+	cr_expect_eq(acpi_pm_leaving(dev), UINT32_C(1) << 31);
+	acpi_pm_slot(dev, 3, ACPI_SLOT_FILLED);
+	device_reset(dev);
+	cr_expect_eq(fake_in(&fake, up, 4), 0u);
+	cr_expect_eq(acpi_pm_leaving(dev), 0u);
+	fake_env_remove(dev);
+}

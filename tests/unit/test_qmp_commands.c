@@ -141,11 +141,24 @@ Test(qmp_commands, children_come_and_go)
 	cr_assert_str_eq(seen,
 			 "DEVICE_DELETED{\"device\":\"s0\",\"path\":\"/machine/peripheral/s0\"} ");
 	answers("{\"execute\":\"device_del\",\"arguments\":{\"id\":\"s0\"}}", "DeviceNotFound");
-	answers("{\"execute\":\"device_del\",\"arguments\":{\"id\":\"d0\"}}", "cannot be removed");
-	answers("{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtio-rng\"}}",
+	answers("{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"isa-serial\"}}",
 		"before the VM starts");
 	answers("{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"nonsense\"}}",
 		"there is no device");
+}
+
+Test(qmp_commands, pci_devices_come_and_go)
+{
+	start();
+	does("{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"virtio-rng\",\"id\":\"r\"}}");
+	answers("{\"execute\":\"query-pci\"}", "\"qdev_id\":\"r\"");
+	does("{\"execute\":\"device_del\",\"arguments\":{\"id\":\"r\"}}");
+	cr_assert_str_eq(seen, "", "the guest has not answered");
+	answers("{\"execute\":\"vmm-devices\"}", "\"leaving\":true");
+	does("{\"execute\":\"device_del\",\"arguments\":{\"id\":\"r\",\"force\":true}}");
+	cr_assert_str_eq(seen,
+			 "DEVICE_DELETED{\"device\":\"r\",\"path\":\"/machine/peripheral/r\"} ");
+	answers("{\"execute\":\"device_del\",\"arguments\":{\"id\":\"r\",\"force\":1}}", "force");
 }
 
 Test(qmp_commands, a_value_with_commas_is_one_value)
