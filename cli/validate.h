@@ -17,6 +17,7 @@
  *     validate_ask.c         what a guest can ask for
  *     validate_stream.c      the outer ends of sockets: data both ways, with sums
  *     validate_network.c     a network namespace of the run's own, for what a tap needs
+ *     validate_program.c     programs that run beside a VM, such as passt
  *     validate_iso.c         an image for CD-ROM drives
  *     validate_report.c      the table, failures in full, JSON, JUnit
  */
@@ -114,7 +115,10 @@ struct validate_kernel {
 int validate_initramfs(const char *path, const struct validate_driver *driver,
 		       const struct validate_kernel *kernel);
 
-/* Print what to install for the tools that validate_initramfs has not found so far. */
+/* The file of a tool of the host; NULL: it has none of this name. */
+char *validate_find_tool(const char *name);
+
+/* Print what to install for the tools and programs that validate_initramfs has missed so far. */
 void validate_missing_tools(FILE *out);
 
 /* ---- one VM: validate_vm.c, validate_ask.c, validate_stream.c ---- */
@@ -150,9 +154,11 @@ struct validate_vm {
 	struct timespec started;
 	struct validate_stream *streams;
 	bool own_network; /* a network namespace in which nobody else is */
+	struct validate_program *programs;
+	const char *left_out; /* why an optional device is not there; NULL: all are */
 };
 
-/* Replaces each "@/" by the run's folder and a slash, and "@cpus". */
+/* Replaces each "@/" by the run's folder and a slash, "@cpus", and "@user" by our UID:GID. */
 char *validate_expand(const struct validate_run *run, const char *text);
 
 /*
@@ -164,7 +170,8 @@ const char *validate_ask(struct validate_vm *vm, int argc, char **argv);
 /*
  * stream NAME ADDRESS SEND RECEIVE [pause]: start to send SEND bytes and to receive as many as
  * RECEIVE tells, over a connection of its own; or to do nothing with it. ADDRESS: unix:PATH,
- * tcp:PORT (connect to this machine), listen:PORT (0: any; the answer has the one that was taken).
+ * tcp:PORT (connect to this machine), listen:PORT (0: any; the answer has the one that was taken),
+ * listen:PATH (absolute).
  */
 const char *validate_stream_start(struct validate_vm *vm, int argc, char **argv);
 /* stream-wait NAME: "ok SHA256-SENT SHA256-RECEIVED MILLISECONDS". */
@@ -185,6 +192,16 @@ void validate_namespace(struct validate_vm *vm);
  * optional) is left out.
  */
 void validate_interface(struct validate_vm *vm, const char *value);
+
+/* ---- validate_program.c ---- */
+
+/*
+ * "NAME ARGUMENT...": start a program of the host, which ends with this process, however that ends.
+ * One that is not installed is left out. Before there is a second thread.
+ */
+void validate_program_start(struct validate_vm *vm, const char *value);
+/* program NAME: "ok" while it runs, else why it does not. */
+const char *validate_program_state(struct validate_vm *vm, const char *name);
 
 /* ---- validate_iso.c ---- */
 

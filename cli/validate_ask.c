@@ -118,6 +118,16 @@ static const char *ask_rss(void)
 	return format("ok %llu", kib * 1024);
 }
 
+/* pause: the vCPUs stop, and go on. */
+static const char *ask_pause(struct validate_vm *vm)
+{
+	struct vmm_error err;
+
+	if (vmm_pause(vm->vm, &err) != 0 || vmm_resume(vm->vm, &err) != 0)
+		return format("error %s", err.message);
+	return "ok";
+}
+
 /* action ID ACTION [OPTIONS], add CLASS [OPTIONS], remove ID, devices */
 static const char *ask_device(struct validate_vm *vm, int argc, char **argv)
 {
@@ -149,12 +159,18 @@ const char *validate_ask(struct validate_vm *vm, int argc, char **argv)
 	}
 	if (strcmp(what, "rss") == 0)
 		return ask_rss();
+	if (strcmp(what, "pause") == 0)
+		return ask_pause(vm);
+	if (strcmp(what, "left-out") == 0)
+		return format("ok %s", vm->left_out ? vm->left_out : "");
 	if (strcmp(what, "stream") == 0)
 		return validate_stream_start(vm, argc, argv);
 	if (argc >= 2 && strcmp(what, "stream-wait") == 0)
 		return validate_stream_wait(vm, argv[1]);
 	if (argc >= 2 && strcmp(what, "stream-stat") == 0)
 		return validate_stream_stat(vm, argv[1]);
+	if (argc >= 2 && strcmp(what, "program") == 0)
+		return validate_program_state(vm, argv[1]);
 	if (argc >= 2 && strcmp(what, "sha256") == 0)
 		return ask_sha256(vm, argv);
 	if (argc >= 2 && strcmp(what, "stat") == 0)

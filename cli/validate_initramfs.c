@@ -138,7 +138,7 @@ static void put_file(struct archive *a, const char *to, const char *from)
 
 /* ---- tools ---- */
 
-static char *find_tool(const char *name)
+char *validate_find_tool(const char *name)
 {
 	const char *path = getenv("PATH");
 	char *folders = format("%s:/usr/local/sbin:/usr/sbin:/sbin", path ? path : "/usr/bin:/bin");
@@ -218,7 +218,7 @@ static void note_missing(const char *tool)
 static void put_tool(void *opaque, const char *name)
 {
 	struct archive *a = opaque;
-	char *file = find_tool(name);
+	char *file = validate_find_tool(name);
 	char *to = format("bin/%s", name);
 
 	if (!file) {
@@ -227,6 +227,18 @@ static void put_tool(void *opaque, const char *name)
 	}
 	put_file(a, to, file);
 	put_libraries(a, file);
+}
+
+/* What a VM needs beside it is not part of the guest, but of what there is to install. */
+static void note_programs(const struct validate_driver *driver)
+{
+	for (size_t i = 0; i < driver->head_count; i++) {
+		const char *value = driver->head[i].value;
+		char *name = format("%.*s", (int)strcspn(value, " \t"), value);
+
+		if (strcmp(driver->head[i].key, "program") == 0 && !validate_find_tool(name))
+			note_missing(name);
+	}
 }
 
 static const char *package_of(const char *tool)
@@ -257,6 +269,11 @@ void validate_missing_tools(FILE *out)
 			fprintf(out, " %s", package);
 	}
 	fprintf(out, "\n");
+}
+
+static void put_script(void *opaque, const char *name)
+{
+	put_text(opaque, format("bin/%s", name), validate_script(name));
 }
 
 /* ---- modules ---- */
@@ -313,10 +330,11 @@ int validate_initramfs(const char *path, const struct validate_driver *driver,
 		return -1;
 	}
 	put_text(&a, "init", validate_script("init"));
-	put_text(&a, "bin/lib.sh", validate_script("lib.sh"));
+	put_script(&a, "lib.sh");
 	put_text(&a, "bin/driver.sh", driver->script);
+	validate_words(driver, "include", put_script, &a);
 	for (size_t i = 0; i < CLI_COUNT(base_tools); i++) {
-		if (!find_tool(base_tools[i])) {
+		if (!validate_find_tool(base_tools[i])) {
 			message("%s is missing; install it (Debian package %s)", base_tools[i],
 				package_of(base_tools[i]));
 			a.failed = true;
@@ -325,6 +343,7 @@ int validate_initramfs(const char *path, const struct validate_driver *driver,
 		}
 	}
 	validate_words(driver, "tools", put_tool, &a);
+	note_programs(driver);
 	if (access("/etc/ld.so.cache", R_OK) == 0)
 		put_file(&a, "etc/ld.so.cache", "/etc/ld.so.cache");
 	put_modules(&a, driver);

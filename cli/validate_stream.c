@@ -167,17 +167,23 @@ static void *run(void *arg)
 
 /* ---- what the guest asks for ---- */
 
-static int connect_unix(const char *path)
+static int open_unix(const char *path, bool listens)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int rc;
 
 	if (strlen(path) >= sizeof(address.sun_path)) {
+		close(fd);
 		errno = ENAMETOOLONG;
 		return -1;
 	}
 	memcpy(address.sun_path, path, strlen(path) + 1);
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+	if (listens)
+		rc = bind(fd, (struct sockaddr *)&address, sizeof(address)) || listen(fd, 1);
+	else
+		rc = connect(fd, (struct sockaddr *)&address, sizeof(address));
+	if (rc == 0)
 		return fd;
 	close(fd);
 	return -1;
@@ -227,8 +233,8 @@ const char *validate_stream_start(struct validate_vm *vm, int argc, char **argv)
 		return "error stream NAME ADDRESS SEND RECEIVE";
 	address = validate_expand(vm->run, argv[2]);
 	s->listens = strncmp(address, "listen:", 7) == 0;
-	if (strncmp(address, "unix:", 5) == 0)
-		s->fd = connect_unix(address + 5);
+	if (strncmp(address, "unix:", 5) == 0 || strncmp(address, "listen:/", 8) == 0)
+		s->fd = open_unix(strchr(address, ':') + 1, s->listens);
 	else
 		s->fd = open_tcp(strchrnul(address, ':') + 1, s->listens, vm->own_network, &port);
 	if (s->fd < 0)

@@ -113,6 +113,8 @@ char *validate_expand(const struct validate_run *run, const char *text)
 			out = format("%s%s", out, run->folder);
 		else if (strncmp(text, "cpus", 4) == 0)
 			out = format("%s%u", out, run->driver->cpus), text += 4;
+		else if (strncmp(text, "user", 4) == 0)
+			out = format("%s%u:%u", out, geteuid(), getegid()), text += 4;
 		else
 			out = format("%s@", out);
 	}
@@ -152,14 +154,15 @@ static void add_device(struct validate_vm *vm, const char *value)
 		give_up(vm, "%s", err.message);
 }
 
-/* For what not every host can do; the guest sees that the device is missing and skips its checks.
- */
+/* For what not every host can do; the guest asks for what was left out, and skips its checks. */
 static void add_optional_device(struct validate_vm *vm, const char *value)
 {
 	struct vmm_error err;
 
-	if (try_device(vm, value, &err) != 0)
-		fprintf(stderr, "left out: %s\n", err.message);
+	if (try_device(vm, value, &err) == 0)
+		return;
+	fprintf(stderr, "left out: %s\n", err.message);
+	vm->left_out = duplicate(err.message);
 }
 
 /* "NAME SIZE" */
@@ -244,6 +247,8 @@ static void build(struct validate_vm *vm)
 		/* While there is but one thread: threads that are there stay behind. */
 		if (strcmp(driver->head[i].key, "namespace") == 0)
 			validate_namespace(vm);
+		else if (strcmp(driver->head[i].key, "program") == 0)
+			validate_program_start(vm, driver->head[i].value);
 	}
 	if (!log)
 		give_up(vm, "cannot create %s/log: %s", run->folder, strerror(errno));

@@ -2,9 +2,11 @@
 /*
  * A unix datagram socket: one frame in each datagram, as QEMU's -netdev dgram has it.
  *
- * The socket is never connected, so a peer that is started again is reached again. The kernel then
- * does not say when a full peer has room: it is tried again after RETRY_NS. A peer that takes
- * nothing for STALL_NS has stalled: until it reads again packets are dropped.
+ * The socket is never connected, so a peer that is started again is reached again, and reaches us.
+ * The kernel then does not say when a full peer, which is one with some ten datagrams, has room. A
+ * second socket, over which nothing is sent, is connected to it for that. Where that says nothing
+ * new, sending is tried again after RETRY_NS. A peer that takes nothing for STALL_NS has stalled:
+ * until it reads again packets are dropped.
  */
 #include <errno.h>
 #include <string.h>
@@ -26,7 +28,10 @@ struct dgram {
 	bool busy;           /* the guest waits for `writable` */
 	uint64_t full_since; /* of the peer; 0: it is not */
 	struct loop_timer retry;
-	size_t held; /* bytes of a packet that the guest had no buffer for; 0: none */
+	int room_fd; /* connected to the peer while that is full */
+	struct loop_fd room;
+	bool had_room; /* and nothing was sent since */
+	size_t held;   /* bytes of a packet that the guest had no buffer for; 0: none */
 	uint8_t in[NET_MAX_PACKET];
 };
 
@@ -47,29 +52,56 @@ static const struct option_desc options[] = {
 
 /* ---- to the peer ---- */
 
-static void retry_due(struct loop_timer *timer)
+static void try_again(struct dgram *d)
 {
-	struct dgram *d = container_of(timer, struct dgram, retry);
-
+	loop_fd_set(&d->room, 0);
 	if (!d->busy)
 		return;
 	d->busy = false;
 	net_writable(&d->net, 0);
 }
 
+static void retry_due(struct loop_timer *timer)
+{
+	try_again(container_of(timer, struct dgram, retry));
+}
+
+static void room_event(struct loop_fd *lfd, unsigned events UNUSED)
+{
+	struct dgram *d = container_of(lfd, struct dgram, room);
+
+	d->had_room = true;
+	try_again(d);
+}
+
+/* Each time anew: it may be another peer by now. False: it would not say when to try again. */
+static bool await_room(struct dgram *d)
+{
+	/* What is full is not the peer's queue, but the memory for all that we have sent. */
+	if (d->had_room || connect(d->room_fd, &d->peer.sa, d->peer.size))
+		return false;
+	loop_fd_set(&d->room, LOOP_OUT);
+	return true;
+}
+
 /* The peer's queue is full. */
 static enum net_result hold_back(struct dgram *d)
 {
 	const uint64_t now = clock_now(loop_clock(d->net.loop));
+	uint64_t due;
 
 	if (!d->full_since)
 		d->full_since = now;
-	if (now - d->full_since >= STALL_NS || loop_timer_arm(&d->retry, now + RETRY_NS)) {
-		net_drop_tx(&d->net);
-		return NET_SENT;
-	}
+	if (now - d->full_since >= STALL_NS)
+		goto drop;
+	due = await_room(d) ? d->full_since + STALL_NS : now + RETRY_NS;
+	if (loop_timer_arm(&d->retry, due))
+		goto drop;
 	d->busy = true;
 	return NET_BUSY;
+drop:
+	net_drop_tx(&d->net);
+	return NET_SENT;
 }
 
 static enum net_result dgram_send(struct net *net, unsigned queue UNUSED,
@@ -91,6 +123,7 @@ static enum net_result dgram_send(struct net *net, unsigned queue UNUSED,
 		net_drop_tx(net);
 	}
 	d->full_since = 0;
+	d->had_room = false;
 	return NET_SENT;
 }
 
@@ -140,7 +173,11 @@ static int dgram_open(struct net *net, struct vmm_error *err)
 	const int size = 4 << 20;
 	int r;
 
+	d->bound.fd = -1;
 	loop_timer_init(net->loop, &d->retry, retry_due);
+	d->room_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (d->room_fd < 0)
+		return error_set_errno(err, errno, "%s", net->what);
 	r = net_bound_open(&d->bound, &d->local, SOCK_DGRAM);
 	if (r == -EADDRINUSE)
 		return error_set(err, EADDRINUSE, "%s: local=%s is in use by another program",
@@ -151,6 +188,8 @@ static int dgram_open(struct net *net, struct vmm_error *err)
 	/* As much as the system's limit allows. */
 	setsockopt(d->bound.fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 	r = loop_fd_add(net->loop, &d->lfd, d->bound.fd, LOOP_IN, dgram_event);
+	if (!r)
+		r = loop_fd_add(net->loop, &d->room, d->room_fd, 0, room_event);
 	return r ? error_set_errno(err, -r, "%s", net->what) : 0;
 }
 
@@ -160,6 +199,9 @@ static void dgram_close(struct net *net)
 
 	loop_timer_disarm(&d->retry);
 	loop_fd_del(&d->lfd);
+	loop_fd_del(&d->room);
+	if (d->room_fd >= 0)
+		close(d->room_fd);
 	net_bound_close(&d->bound);
 }
 

@@ -11,6 +11,7 @@
 #   fail TEXT          the check has failed
 #   skip TEXT          it does not apply here
 #   need TOOL...       skip where the host lacks a tool
+#   need_devices       skip where the host could not give an optional device
 #   ask WORD...        have something done outside; $answer is what came back. Fails if that failed
 #   try WORD...        the same, but false instead of the end of the check
 #
@@ -84,6 +85,12 @@ try() {
 
 ask() {
 	try "$@" || fail "$1: $answer"
+}
+
+# Skip where the host could not give an optional device.
+need_devices() {
+	ask left-out
+	[ -z "$answer" ] || skip "$answer"
 }
 
 # value NAME: a number or word of the JSON in $answer.

@@ -8,6 +8,7 @@
 #
 #: title   virtio-net: networks
 #: class   virtio-net
+#: include lib-net.sh
 #: modules virtio_net 8021q
 #: tools   ip ethtool iperf3
 #: cpus    2
@@ -21,24 +22,11 @@
 #: optional virtio-net id=tap,mac=52:54:00:00:00:06,queues=@cpus,backend=tap,,ifname=vmmtap0,,queues=@cpus
 #: address vmmtap0 10.9.0.1 24
 
-# find_nic N: sets $nic to the interface; false if it is not in this namespace.
-find_nic() {
-	for nic in /sys/class/net/*; do
-		# A VLAN has the same address, but no device.
-		if [ -e "$nic/device" ] && [ "$(cat "$nic/address")" = "52:54:00:00:00:0$1" ]; then
-			nic=${nic##*/}
-			return 0
-		fi
-	done
-	return 1
-}
-
-nic() {
-	find_nic "$1" || fail "no interface $1"
-}
+. /bin/lib-net.sh
 
 need_tap() {
-	find_nic 6 || skip 'this host gives no tap (see the log: /dev/net/tun, user namespaces)'
+	need_devices
+	nic 6
 }
 
 # There again, wherever they were: unbound drivers bring their interfaces back to the first namespace.
@@ -47,17 +35,6 @@ have_nics() {
 		find_nic $n || return 1
 	done
 }
-
-# What DHCP says of the interface.
-cat >/bin/dhcp <<'END'
-#!/bin/busybox sh
-[ "$1" = bound ] || exit 0
-ip -4 addr flush dev "$interface"
-ip addr add "$ip/$mask" dev "$interface"
-ip route add default via "$router"
-echo "$ip $router $dns" >/run/dhcp
-END
-chmod 755 /bin/dhcp
 
 configure() {
 	[ -e /var/run/netns/peer ] || {
@@ -97,39 +74,8 @@ peer_nic() {
 	in_peer ip -o addr show to "$1.2" | awk '{print $2}'
 }
 
-reaches() {
-	ping -c 1 -W 2 "$1"
-}
-
-# make_data MIB
-make_data() {
-	[ "$(stat -c %s /tmp/data 2>/dev/null)" = $(($1 << 20)) ] || head -c "$1m" /dev/urandom >/tmp/data
-	sum=$(sha256sum </tmp/data | cut -d' ' -f1)
-}
-
-listens() {
-	netstat -ltn | grep ":$1 "
-}
-
 peer_listens() {
 	in_peer netstat -ltn | grep ":$1 "
-}
-
-# judge STREAM: both ends have seen the same; sets $ms.
-judge() {
-	ask stream-wait "$1"
-	set -- $answer
-	[ "$(sha256sum </tmp/got | cut -d' ' -f1)" = "$1" ] || fail 'the guest received other bytes'
-	[ "$sum" = "$2" ] || fail 'the host received other bytes'
-	ms=$3
-}
-
-# outward NAME ADDRESS MIB: connect from the guest to the host, and send both ways.
-outward() {
-	make_data "$3"
-	ask stream "$1" listen:0 "$3M" "$3M"
-	nc "$2" "$answer" </tmp/data >/tmp/got
-	judge "$1"
 }
 
 # between NET MIB: from the guest to its other half, and back, at the same time; sets $ms.
@@ -217,14 +163,7 @@ check_user() {
 check forward 180 'user network: TCP to the guest (hostfwd), both ways at once, with sha256'
 check_forward() {
 	n=$(mib 64)
-	make_data "$n"
-	ask action user status
-	port=$(value host)
-	nc -l -p 5001 </tmp/data >/tmp/got &
-	wait_until 10 listens 5001
-	ask stream forward "tcp:${port##*:}" "$n"M "$n"M
-	wait
-	judge forward
+	inward forward user "$n"
 	figure "$n MiB each way, $(per_second $((2 * n)) "$ms")"
 }
 
@@ -288,19 +227,6 @@ check_offloads() {
 	figure "$count changes, $n MiB each way after each"
 }
 
-# interrupts NIC NAME: of its queues with this name that had some.
-busy_queues() {
-	awk -v name="^$(basename "$(readlink -f "/sys/class/net/$1/device")")-$2" '
-		$NF ~ name {
-			n = 0
-			for (i = 2; $i ~ /^[0-9]+$/; i++)
-				n += $i
-			if (n > 0)
-				busy++
-		}
-		END {print busy + 0}' /proc/interrupts
-}
-
 check multiqueue 120 'several queue pairs: switched by ethtool, and used by their CPUs'
 check_multiqueue() {
 	need ethtool
@@ -309,18 +235,8 @@ check_multiqueue() {
 	outward one-queue 10.9.0.1 1
 	ethtool -L "$nic" combined "$(nproc)"
 	ethtool -l "$nic" | tail -n 2 | grep "Combined:.*$(nproc)"
-	ask action tap status
-	[ "$(value queue-pairs)" = "$(nproc)" ]
-	cpu=0
-	while [ $cpu -lt "$(nproc)" ]; do
-		make_data 1
-		for turn in 1 2 3 4; do
-			ask stream cpu$cpu-$turn listen:0 1M 1M
-			taskset $((1 << cpu)) /bin/busybox nc 10.9.0.1 "$answer" </tmp/data >/tmp/got
-			judge cpu$cpu-$turn
-		done
-		cpu=$((cpu + 1))
-	done
+	status_has tap queue-pairs "$(nproc)"
+	each_cpu 10.9.0.1
 	[ "$(busy_queues "$nic" output)" = "$(nproc)" ] || fail 'not all transmit queues were used'
 	[ "$(busy_queues "$nic" input)" -ge 1 ]
 	figure "$(busy_queues "$nic" output) transmit and $(busy_queues "$nic" input) receive queues"
@@ -362,10 +278,6 @@ check_mtu() {
 	in_peer ip link set "$peer" mtu 1500
 }
 
-carrier_is() {
-	[ "$(cat "/sys/class/net/$nic/carrier")" = "$1" ]
-}
-
 check link 60 'the link goes down and comes up from outside'
 check_link() {
 	nic 2
@@ -380,23 +292,18 @@ check_link() {
 	figure '3 times'
 }
 
-status_has() {
-	ask action stream0 status
-	[ "$(value "$1")" = "$2" ]
-}
-
 check filter 60 'another MAC address, promiscuous mode and an announcement reach the device'
 check_filter() {
 	nic 2
 	ip link set "$nic" address 52:54:00:00:00:12
-	wait_until 10 status_has mac 52:54:00:00:00:12
+	wait_until 10 status_has stream0 mac 52:54:00:00:00:12
 	ip link set "$nic" promisc on
-	wait_until 10 status_has promiscuous true
+	wait_until 10 status_has stream0 promiscuous true
 	ip link set "$nic" promisc off
-	wait_until 10 status_has promiscuous false
+	wait_until 10 status_has stream0 promiscuous false
 	ip link set "$nic" address 52:54:00:00:00:02
 	ask action stream0 announce
-	wait_until 10 status_has announcing false
+	wait_until 10 status_has stream0 announcing false
 	wait_until 10 reaches 10.1.0.2
 }
 
