@@ -89,3 +89,8 @@ run_vmm() {
 	# shellcheck disable=SC2034 # for those who source this
 	status=$?
 }
+
+# wait_for_end PID SECONDS: of any process; false if it lives on.
+wait_for_end() {
+	timeout "$2" tail -s 0.3 --pid="$1" -f /dev/null
+}
