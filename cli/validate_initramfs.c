@@ -314,6 +314,7 @@ int validate_initramfs(const char *path, const struct validate_driver *driver,
 	}
 	put_text(&a, "init", validate_script("init"));
 	put_text(&a, "bin/lib.sh", validate_script("lib.sh"));
+	put_text(&a, "bin/devices.sh", validate_script("devices.sh"));
 	put_text(&a, "bin/driver.sh", driver->script);
 	for (size_t i = 0; i < CLI_COUNT(base_tools); i++) {
 		if (!find_tool(base_tools[i])) {

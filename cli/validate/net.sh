@@ -48,17 +48,6 @@ have_nics() {
 	done
 }
 
-# What DHCP says of the interface.
-cat >/bin/dhcp <<'END'
-#!/bin/busybox sh
-[ "$1" = bound ] || exit 0
-ip -4 addr flush dev "$interface"
-ip addr add "$ip/$mask" dev "$interface"
-ip route add default via "$router"
-echo "$ip $router $dns" >/run/dhcp
-END
-chmod 755 /bin/dhcp
-
 configure() {
 	[ -e /var/run/netns/peer ] || {
 		mkdir -p /var/run/netns
@@ -67,8 +56,7 @@ configure() {
 	}
 	ip link set lo up
 	nic 1
-	ip link set "$nic" up
-	udhcpc -i "$nic" -s /bin/dhcp -n -q -t 10
+	dhcp "$nic"
 	pair 2 3 10.1.0
 	pair 4 5 10.2.0
 	! find_nic 6 || {
@@ -101,35 +89,12 @@ reaches() {
 	ping -c 1 -W 2 "$1"
 }
 
-# make_data MIB
-make_data() {
-	[ "$(stat -c %s /tmp/data 2>/dev/null)" = $(($1 << 20)) ] || head -c "$1m" /dev/urandom >/tmp/data
-	sum=$(sha256sum </tmp/data | cut -d' ' -f1)
-}
-
 listens() {
 	netstat -ltn | grep ":$1 "
 }
 
 peer_listens() {
 	in_peer netstat -ltn | grep ":$1 "
-}
-
-# judge STREAM: both ends have seen the same; sets $ms.
-judge() {
-	ask stream-wait "$1"
-	set -- $answer
-	[ "$(sha256sum </tmp/got | cut -d' ' -f1)" = "$1" ] || fail 'the guest received other bytes'
-	[ "$sum" = "$2" ] || fail 'the host received other bytes'
-	ms=$3
-}
-
-# outward NAME ADDRESS MIB: connect from the guest to the host, and send both ways.
-outward() {
-	make_data "$3"
-	ask stream "$1" listen:0 "$3M" "$3M"
-	nc "$2" "$answer" </tmp/data >/tmp/got
-	judge "$1"
 }
 
 # between NET MIB: from the guest to its other half, and back, at the same time; sets $ms.
