@@ -67,6 +67,7 @@ check_multiqueue() {
 
 check readonly 30 'writes to a read-only disk are refused'
 check resize 30 'a larger image is noticed'
+check limit 120 'rate limits: bytes and operations, set and lifted while the guest runs'
 
 check bind 60 'unbind and bind'
 check_bind() {

@@ -160,6 +160,30 @@ check_resize() {
 	dd if=/dev/urandom of=/dev/$dev bs=1M seek=95 count=1 oflag=direct
 }
 
+# read_timed SIZE COUNT: read one request after the other; sets $ms.
+read_timed() {
+	start=$(milliseconds)
+	dd if="/dev/$dev" of=/dev/null bs="$1" count="$2" iflag=direct
+	ms=$(($(milliseconds) - start))
+}
+
+# Beyond what a second allows there is the burst, and the last request, which may make a debt. How much slower
+# it is than that depends on the host.
+check_limit() {
+	disk data
+	ask action data throttle bps=1M,bps-burst=64K
+	read_timed 64k 64
+	[ "$ms" -ge $(((64 - 1 - 1) * 1000 / 16 - 20)) ] || fail "4 MiB in $ms ms, with 1 MiB a second"
+	bytes=$ms
+	ask action data throttle iops=40,iops-burst=4
+	read_timed 4k 120
+	[ "$ms" -ge $(((120 - 4 - 1) * 1000 / 40 - 20)) ] || fail "120 requests in $ms ms, with 40 a second"
+	operations=$ms
+	ask action data throttle
+	read_timed 64k 64
+	figure "4 MiB in $bytes ms, 120 requests in $operations ms; unlimited $(per_second 4 "$ms")"
+}
+
 check_reboot() {
 	disk data
 	write_pattern "$dev" 4

@@ -181,6 +181,7 @@ gone() {
 }
 
 check resize 30 'a larger image is noticed'
+check limit 120 'rate limits: bytes and operations, set and lifted while the guest runs'
 
 cd_has() {
 	mount -t iso9660 -o ro /dev/sr0 /mnt || return 1
