@@ -81,7 +81,8 @@ static void parse(struct validate_driver *d)
 
 struct validate_driver *validate_drivers(size_t *count)
 {
-	static const char *const order[] = {"blk", "scsi", "net", "serial", "balloon", "rng"};
+	static const char *const order[] = {"blk",     "scsi", "net", "serial",
+					    "balloon", "rng",  "mmio"};
 	struct validate_driver *drivers = allocate(CLI_COUNT(order) * sizeof(*drivers));
 
 	*count = 0;
