@@ -31,7 +31,7 @@ export VMM_STOCK_NEWER_KERNEL=$newer/vmlinuz
 
 todo=("$@")
 [ $# -gt 0 ] ||
-	todo=(disks_2 disks_1 persistence small_memory reboot panic disk_full kill vhost debian)
+	todo=(disks_2 disks_1 persistence small_memory reboot triple_fault panic disk_full kill vhost debian)
 
 # Memory of the test host is lazy: one guest has 5 GiB and touches little of it.
 run_todo --memory 6144 --scratch 6G --timeout 1500 -- "$here/stock/inside"
