@@ -328,24 +328,6 @@ static int add_jobs(struct validate *v, const struct validate_driver *driver)
 	return 0;
 }
 
-static int make_folder(struct validate *v)
-{
-	const char *tmp = getenv("TMPDIR");
-
-	if (v->options.keep) {
-		v->folder = duplicate(v->options.keep);
-		if (mkdir(v->folder, 0700) == 0)
-			return 0;
-		message("--keep %s: %s", v->options.keep, strerror(errno));
-		return -1;
-	}
-	v->folder = format("%s/vmm-validate.XXXXXX", tmp && *tmp ? tmp : "/tmp");
-	if (mkdtemp(v->folder))
-		return 0;
-	message("cannot create %s: %s", v->folder, strerror(errno));
-	return -1;
-}
-
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
 	(void)st;
@@ -377,7 +359,8 @@ static int prepare(struct validate *v)
 	v->kernel.modules = validate_modules_folder(v->options.modules, v->kernel.version);
 	if (!v->kernel.modules)
 		return STATUS_USAGE;
-	if (make_folder(v) != 0)
+	v->folder = validate_folder(v->options.keep);
+	if (!v->folder)
 		return STATUS_ERROR;
 	v->jobs = allocate(most * sizeof(*v->jobs));
 	v->report.kernel = v->kernel.path;

@@ -61,6 +61,12 @@ struct validate_driver {
 /* A file of cli/validate/ as it is built in; NULL if there is none of this name. */
 const char *validate_script(const char *name);
 
+/*
+ * Fill in what d->script says; name and script are set, all else is clear. False if a line of the
+ * head or a check cannot be taken, with a message for each.
+ */
+bool validate_parse(struct validate_driver *d);
+
 /* The drivers in the order in which they run; *count of them. */
 struct validate_driver *validate_drivers(size_t *count);
 
@@ -86,6 +92,12 @@ struct validate_options {
 /* Returns GO_ON if there is something to do; else the exit status (reported, or help printed). */
 int validate_options_parse(struct validate_options *o, const struct validate_driver *drivers,
 			   size_t driver_count, int argc, char **argv);
+
+/*
+ * The folder for consoles, logs and images: `keep`, which may be there if it is empty, or a
+ * temporary one if NULL. NULL: reported.
+ */
+char *validate_folder(const char *keep);
 
 /* ---- validate_modules.c ---- */
 

@@ -331,6 +331,7 @@ int validate_initramfs(const char *path, const struct validate_driver *driver,
 	}
 	put_text(&a, "init", validate_script("init"));
 	put_script(&a, "lib.sh");
+	put_script(&a, "devices.sh");
 	put_text(&a, "bin/driver.sh", driver->script);
 	validate_words(driver, "include", put_script, &a);
 	for (size_t i = 0; i < CLI_COUNT(base_tools); i++) {

@@ -78,6 +78,7 @@ int validate_iso(const char *path, const char *label, const char *text)
 	uint8_t *folder = image + FOLDER * SECTOR;
 	size_t len = strnlen(text, SECTOR);
 	FILE *out = fopen(path, "we");
+	bool failed;
 
 	if (!out)
 		return -1;
@@ -90,6 +91,6 @@ int validate_iso(const char *path, const char *label, const char *text)
 	folder += put_record(folder, FOLDER, SECTOR, true, "\1", 1);
 	put_record(folder, FILE_DATA, (uint32_t)len, false, "FILE.TXT;1", 10);
 	memcpy(image + FILE_DATA * SECTOR, text, len);
-	fwrite(image, 1, sizeof(image), out);
-	return fclose(out);
+	failed = fwrite(image, sizeof(image), 1, out) != 1;
+	return fclose(out) != 0 || failed ? -1 : 0;
 }

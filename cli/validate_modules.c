@@ -27,8 +27,14 @@ static int map(struct file *file, const char *path)
 	struct stat st;
 	void *data = MAP_FAILED;
 
-	if (fd >= 0 && fstat(fd, &st) == 0 && st.st_size > 0)
-		data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (fd >= 0 && fstat(fd, &st) == 0) {
+		if (S_ISDIR(st.st_mode))
+			errno = EISDIR;
+		else if (st.st_size == 0)
+			errno = ENODATA;
+		else
+			data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	}
 	if (fd >= 0)
 		close(fd);
 	if (data == MAP_FAILED)

@@ -2,8 +2,11 @@
 /*
  * The options of `vmm validate`.
  */
+#include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "validate.h"
 
@@ -35,7 +38,8 @@ static const struct cli_option table[] = {
 	{"junit", 0, "FILE", "Write the results as JUnit XML.", OPT_JUNIT},
 	{"slow", 0, "N", "For hosts that emulate: divide the amounts of data by N, and allow up to\n"
 	 "four times as long. Default: 1.", OPT_SLOW},
-	{"keep", 0, "DIR", "Keep consoles, logs and images there.", OPT_KEEP},
+	{"keep", 0, "DIR", "Keep consoles, logs and images there: a new folder, or an empty one.",
+	 OPT_KEEP},
 	{"list", 'l', NULL, "Show the drivers and their checks.", OPT_LIST},
 	{"verbose", 'v', NULL, "Debug messages in the VMM's log.", OPT_VERBOSE},
 	{"help", 'h', NULL, "Show this.", OPT_HELP},
@@ -153,4 +157,49 @@ int validate_options_parse(struct validate_options *o, const struct validate_dri
 void validate_options_help(void)
 {
 	print_options(table);
+}
+
+/* 1: it is empty, 0: it is not, -1: errno tells why that is unknown. */
+static int is_empty(const char *folder)
+{
+	DIR *dir = opendir(folder);
+	const struct dirent *entry;
+
+	if (!dir)
+		return -1;
+	while ((entry = readdir(dir)) &&
+	       (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0))
+		;
+	closedir(dir);
+	return !entry;
+}
+
+static char *keep_folder(const char *folder)
+{
+	int empty;
+
+	if (mkdir(folder, 0700) == 0)
+		return duplicate(folder);
+	empty = errno == EEXIST ? is_empty(folder) : -1;
+	if (empty > 0)
+		return duplicate(folder);
+	message("--keep %s: %s", folder,
+		empty < 0 ? strerror(errno)
+			  : "there is something in it; name a new folder or an "
+			    "empty one");
+	return NULL;
+}
+
+char *validate_folder(const char *keep)
+{
+	const char *tmp = getenv("TMPDIR");
+	char *folder;
+
+	if (keep)
+		return keep_folder(keep);
+	folder = format("%s/vmm-validate.XXXXXX", tmp && *tmp ? tmp : "/tmp");
+	if (mkdtemp(folder))
+		return folder;
+	message("cannot create %s: %s", folder, strerror(errno));
+	return NULL;
 }

@@ -10,6 +10,14 @@
 #include "validate_scripts.h"
 
 #define DEFAULT_MEMORY (UINT64_C(512) << 20)
+#define MAX_CPUS       64
+
+/* What a head may say; docs/validation.md has what each means. */
+static const char *const keys[] = {
+	"title",   "class",    "include",   "modules", "tools",  "cpus",
+	"memory",  "file",     "files",     "iso",     "device", "devices",
+	"program", "optional", "namespace", "address", NULL,
+};
 
 const char *validate_script(const char *name)
 {
@@ -27,8 +35,35 @@ static char *cut(const char *start, size_t len)
 	return memcpy(text, start, len);
 }
 
+static bool is_key(const char *word)
+{
+	const char *const *key = keys;
+
+	while (*key && strcmp(*key, word) != 0)
+		key++;
+	return *key;
+}
+
+/* What a head says of the driver as a whole. False: the value makes no sense. */
+static bool take_head(struct validate_driver *d, const struct validate_line *line)
+{
+	char *end;
+
+	if (strcmp(line->key, "title") == 0) {
+		d->title = line->value;
+	} else if (strcmp(line->key, "class") == 0) {
+		d->class = line->value;
+	} else if (strcmp(line->key, "cpus") == 0) {
+		d->cpus = (unsigned)strtoul(line->value, &end, 10);
+		return !*end && d->cpus >= 1 && d->cpus <= MAX_CPUS;
+	} else if (strcmp(line->key, "memory") == 0) {
+		return vmm_parse_size(line->value, &d->memory) == 0;
+	}
+	return is_key(line->key) && line->value[0];
+}
+
 /* "#: KEY VALUE" */
-static void add_head(struct validate_driver *d, const char *line, size_t len)
+static bool add_head(struct validate_driver *d, const char *line, size_t len)
 {
 	const char *key = line + strspn(line, " \t");
 	const char *value = key + strcspn(key, " \t\n");
@@ -41,48 +76,52 @@ static void add_head(struct validate_driver *d, const char *line, size_t len)
 		memcpy(head, d->head, d->head_count * sizeof(*head));
 	head[d->head_count++] = (struct validate_line){k, v};
 	d->head = head;
-	if (strcmp(k, "title") == 0)
-		d->title = v;
-	else if (strcmp(k, "class") == 0)
-		d->class = v;
-	else if (strcmp(k, "cpus") == 0)
-		d->cpus = (unsigned)strtoul(v, NULL, 10);
-	else if (strcmp(k, "memory") == 0 && vmm_parse_size(v, &d->memory) != 0)
-		message("%s: cannot read '%s'", d->name, v);
+	if (take_head(d, &head[d->head_count - 1]))
+		return true;
+	message("%s: cannot read '#: %s %s'", d->name, k, v);
+	return false;
 }
 
 /* "check NAME LIMIT 'TITLE'" */
-static void add_check(struct validate_driver *d, const char *line, size_t len)
+static bool add_check(struct validate_driver *d, const char *line, size_t len)
 {
-	const char *end = strchr(line, ' ');
+	const char *end = memchr(line, ' ', len);
 	const char *open = memchr(line, '\'', len);
 	const char *close = memrchr(line, '\'', len);
 
-	if (!end || !open || close <= open || d->check_count == VALIDATE_CHECKS)
-		return;
+	if (!end || end == line || !open || open < end || close <= open ||
+	    d->check_count == VALIDATE_CHECKS) {
+		message("%s: cannot take 'check %.*s'", d->name, (int)len, line);
+		return false;
+	}
 	d->checks[d->check_count++] = (struct validate_check){
 		.name = cut(line, (size_t)(end - line)),
 		.title = cut(open + 1, (size_t)(close - open - 1)),
 	};
+	return true;
 }
 
-static void parse(struct validate_driver *d)
+bool validate_parse(struct validate_driver *d)
 {
 	const char *end;
+	bool good = true;
 
+	d->cpus = 2;
+	d->memory = DEFAULT_MEMORY;
 	for (const char *line = d->script; *line; line = *end ? end + 1 : end) {
 		end = strchrnul(line, '\n');
 		if (strncmp(line, "#: ", 3) == 0)
-			add_head(d, line + 3, (size_t)(end - line) - 3);
+			good &= add_head(d, line + 3, (size_t)(end - line) - 3);
 		else if (strncmp(line, "check ", 6) == 0)
-			add_check(d, line + 6, (size_t)(end - line) - 6);
+			good &= add_check(d, line + 6, (size_t)(end - line) - 6);
 	}
+	return good;
 }
 
 struct validate_driver *validate_drivers(size_t *count)
 {
-	static const char *const order[] = {"blk",    "scsi",   "net",     "vhost",
-					    "uplink", "serial", "balloon", "rng"};
+	static const char *const order[] = {"blk",    "scsi",    "net", "vhost", "uplink",
+					    "serial", "balloon", "rng", "mmio"};
 	struct validate_driver *drivers = allocate(CLI_COUNT(order) * sizeof(*drivers));
 
 	*count = 0;
@@ -93,10 +132,7 @@ struct validate_driver *validate_drivers(size_t *count)
 		if (!d->script)
 			continue;
 		d->name = order[i];
-		d->cpus = 2;
-		d->memory = DEFAULT_MEMORY;
-		parse(d);
-		(*count)++;
+		*count += validate_parse(d);
 	}
 	return drivers;
 }

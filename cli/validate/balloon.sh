@@ -9,16 +9,6 @@
 
 full=$((512 << 20))
 
-status() {
-	ask action balloon status
-}
-
-# is_actual BYTES: the balloon has reached its target.
-is_actual() {
-	status
-	[ "$(value actual)" = "$1" ]
-}
-
 rss() {
 	ask rss
 	rss=$answer
@@ -27,11 +17,6 @@ rss() {
 # use MIB: the guest's kernel hands out that much memory, and gets it back.
 use() {
 	head -c "$1m" /dev/zero >/dev/shm/use
-}
-
-target() {
-	ask action balloon target "size=$1"
-	wait_until 60 is_actual "$1"
 }
 
 rss_below() {
@@ -46,7 +31,7 @@ prepare() {
 check probe 30 'the driver has taken the device'
 check_probe() {
 	prepare
-	status
+	balloon_status
 	[ "$(value driver)" = true ]
 	[ "$(value actual)" = $full ]
 }
@@ -59,7 +44,7 @@ check_inflate() {
 	rss
 	before=$rss
 	target $((full - (n << 20)))
-	status
+	balloon_status
 	[ "$(value returned-inflated)" -ge $((n << 20)) ] || fail "only $(value returned-inflated) bytes went back"
 	# What was inflated need not be what was used: but some of it was.
 	wait_until 20 rss_below $((before - (n << 20) / 4)) || fail "RSS was $before bytes and is $rss"
@@ -106,24 +91,24 @@ check_reporting() {
 	before=$rss
 	rm /dev/shm/use
 	wait_until 60 rss_below $((before - (n << 19))) || fail "RSS was $before bytes and is $rss"
-	status
+	balloon_status
 	[ "$(value returned-reported)" -ge $((n << 19)) ] || fail "only $(value returned-reported) bytes were reported"
 	figure "$((before >> 20)) to $((rss >> 20)) MiB"
 }
 
 hinted() {
-	status
+	balloon_status
 	[ "$(value hints-complete)" = true ]
 }
 
 check hinting 60 'free page hinting: all free memory, on demand'
 check_hinting() {
-	status
+	balloon_status
 	before=$(value returned-hinted)
 	ask action balloon hint-start
 	wait_until 30 hinted || fail "not complete: $answer"
 	ask action balloon hint-stop
-	status
+	balloon_status
 	[ "$(value returned-hinted)" -gt "$before" ] || fail 'nothing was hinted'
 	figure "$(($(value returned-hinted) >> 20)) MiB"
 }
@@ -136,7 +121,7 @@ check_oom() {
 	target $((goal >> 12 << 12))
 	head -c 128m /dev/zero | tail -c 128m | wc -c >/run/count
 	[ "$(cat /run/count)" = $((128 << 20)) ] || fail 'the program that needed memory was killed'
-	status
+	balloon_status
 	[ "$(value actual)" -gt "$goal" ] || fail 'the balloon stayed as it was'
 	figure "$((goal >> 20)) to $(($(value actual) >> 20)) MiB"
 	target $full

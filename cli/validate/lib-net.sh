@@ -2,18 +2,7 @@
 # shellcheck shell=sh
 #
 # What the scripts about networks share ("#: include"): finding a card by the last byte of its
-# address, 52:54:00:00:00:0N, and data both ways with sums of both ends.
-
-# What DHCP says of the interface.
-cat >/bin/dhcp <<'END'
-#!/bin/busybox sh
-[ "$1" = bound ] || exit 0
-ip -4 addr flush dev "$interface"
-ip addr add "$ip/$mask" dev "$interface"
-ip route add default via "$router"
-echo "$ip $router $dns" >/run/dhcp
-END
-chmod 755 /bin/dhcp
+# address, 52:54:00:00:00:0N, and what goes through it.
 
 # find_nic N: sets $nic to the interface; false if it is not in this namespace.
 find_nic() {
@@ -35,31 +24,8 @@ reaches() {
 	ping -c 1 -W 2 "$1"
 }
 
-# make_data MIB
-make_data() {
-	[ "$(stat -c %s /tmp/data 2>/dev/null)" = $(($1 << 20)) ] || head -c "$1m" /dev/urandom >/tmp/data
-	sum=$(sha256sum </tmp/data | cut -d' ' -f1)
-}
-
 listens() {
 	netstat -ltn | grep ":$1 "
-}
-
-# judge STREAM: both ends have seen the same; sets $ms.
-judge() {
-	ask stream-wait "$1"
-	set -- $answer
-	[ "$(sha256sum </tmp/got | cut -d' ' -f1)" = "$1" ] || fail 'the guest received other bytes'
-	[ "$sum" = "$2" ] || fail 'the host received other bytes'
-	ms=$3
-}
-
-# outward NAME ADDRESS MIB: connect from the guest to the host, and send both ways.
-outward() {
-	make_data "$3"
-	ask stream "$1" listen:0 "$3M" "$3M"
-	nc "$2" "$answer" </tmp/data >/tmp/got
-	judge "$1"
 }
 
 carrier_is() {

@@ -180,28 +180,34 @@ run_checks() {
 
 # ---- what every driver shows ----
 
-# bind_cycle DRIVER: take the driver's virtio devices away from it, and give them back.
+# bind_cycle DRIVER [BUS NAME]: take the driver's devices (virtio's, or those on a bus whose names begin so) away
+# from it, and give them back.
 bind_cycle() {
+	folder=/sys/bus/${2:-virtio}/drivers/$1
 	devices=
-	for device in /sys/bus/virtio/drivers/"$1"/virtio*; do
+	for device in "$folder/${3:-virtio}"*; do
 		devices="$devices ${device##*/}"
 	done
 	for device in $devices; do
-		echo "$device" >"/sys/bus/virtio/drivers/$1/unbind"
+		echo "$device" >"$folder/unbind"
 	done
 	for device in $devices; do
-		[ ! -e "/sys/bus/virtio/drivers/$1/$device" ]
+		[ ! -e "$folder/$device" ]
 	done
 	for device in $devices; do
-		echo "$device" >"/sys/bus/virtio/drivers/$1/bind"
+		echo "$device" >"$folder/bind"
 	done
 	figure "$(echo $devices | wc -w) devices"
 }
 
+built_in() { # MODULE
+	tr - _ <"/lib/modules/$(uname -r)/modules.builtin" | grep -q "/$1\.ko\$"
+}
+
 # module_cycle MODULE: unload and load it.
 module_cycle() {
+	! built_in "$1" || skip "$1 is built into this kernel"
 	[ -d "/sys/module/$1" ] || fail "there is no module $1"
-	[ -e "/sys/module/$1/initstate" ] || skip "$1 is built into this kernel"
 	rmmod "$1"
 	[ ! -d "/sys/module/$1" ]
 	modprobe "$1"

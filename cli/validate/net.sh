@@ -44,8 +44,7 @@ configure() {
 	}
 	ip link set lo up
 	nic 1
-	ip link set "$nic" up
-	udhcpc -i "$nic" -s /bin/dhcp -n -q -t 10
+	dhcp "$nic"
 	pair 2 3 10.1.0
 	pair 4 5 10.2.0
 	! find_nic 6 || {

@@ -23,45 +23,6 @@
 #: device  virtio-scsi id=many
 #: files   256 many@n 1M
 
-# serial_of DISK: from the page of vital product data that sysfs shows.
-serial_of() {
-	tail -c +5 "/sys/block/$1/device/vpd_pg80" 2>/dev/null | tr -d ' \0'
-}
-
-# find_disk SERIAL: sets $dev to its name.
-find_disk() {
-	for dev in /sys/block/sd*; do
-		dev=${dev##*/}
-		[ "$(serial_of "$dev")" != "$1" ] || return 0
-	done
-	return 1
-}
-
-disk() {
-	wait_until 10 find_disk "$1" || fail "no disk with the serial number $1"
-}
-
-count_disks() {
-	[ "$(find /sys/block -name 'sd*' | wc -l)" = "$1" ]
-}
-
-verify() { # DEVICE MIB SECTOR
-	fio --output=/run/fio --name=v --filename="/dev/$1" --direct=1 --size="$2m" --ioengine=io_uring \
-		--rw=randwrite --bsrange="$3-64k" --blockalign="$3" --iodepth=16 --numjobs=1 \
-		--verify=crc32c --verify_fatal=1 --do_verify=1 --randrepeat=0
-	grep -E 'err= 0' /run/fio
-}
-
-write_pattern() { # DEVICE MIB
-	head -c "$2m" /dev/urandom >/tmp/pattern
-	sum=$(sha256sum </tmp/pattern | cut -d' ' -f1)
-	dd if=/tmp/pattern of="/dev/$1" bs=1M oflag=direct conv=fsync
-}
-
-sum_of() { # DEVICE MIB
-	dd if="/dev/$1" bs=1M count="$2" iflag=direct | sha256sum | cut -d' ' -f1
-}
-
 prepare() {
 	modprobe -a virtio_scsi sd_mod sr_mod sg
 	wait_until 20 count_disks 4
@@ -81,72 +42,13 @@ check_probe() {
 	figure '4 disks, 1 CD-ROM'
 }
 
+# devices.sh has the functions of what all disks must pass.
 check verify 120 'fio --verify=crc32c: random writes of mixed sizes, read back'
-check_verify() {
-	need fio
-	disk data
-	n=$(mib 64)
-	verify "$dev" "$n" 512
-	figure "$n MiB, $(sed -n 's/^ *write: IOPS=\([^,]*\), BW=\([^ ]*\).*/\1 IOPS, \2/p' /run/fio)"
-}
-
 check outside 60 'the image holds what the guest wrote, and the guest reads what the image holds'
-check_outside() {
-	disk data
-	n=$(mib 64)
-	write_pattern "$dev" "$n"
-	ask sha256 data $((n << 20))
-	[ "$answer" = "$sum" ] || fail "wrote $sum, the image has $answer"
-	[ "$(sum_of "$dev" "$n")" = "$sum" ] || fail 'reads back something else'
-	figure "$n MiB with sha256"
-}
-
-check flush 60 'the cache is write-back, and fsync reaches the device'
-check_flush() {
-	disk data
-	[ "$(cat /sys/block/$dev/queue/write_cache)" = 'write back' ]
-	before=$(awk '{print $16}' /sys/block/$dev/stat)
-	dd if=/dev/zero of=/dev/$dev bs=4k count=16 conv=fsync
-	after=$(awk '{print $16}' /sys/block/$dev/stat)
-	[ "$after" -gt "$before" ] || fail 'no flush'
-	figure "$((after - before)) flushes"
-}
-
+check flush 60 'fsync reaches the device as a flush'
 check discard 60 'discard (UNMAP) frees blocks in the image'
-check_discard() {
-	need blkdiscard
-	disk discard
-	n=$(mib 32)
-	write_pattern "$dev" "$n"
-	ask stat discard
-	before=${answer#* }
-	[ "$before" -ge $((n << 20)) ] || fail "only $before bytes were allocated"
-	blkdiscard -l $((n << 20)) "/dev/$dev"
-	ask stat discard
-	now=${answer#* }
-	[ "$now" -lt $((before / 8)) ] || fail "$now of $before bytes are still allocated"
-	figure "$((before >> 20)) to $((now >> 20)) MiB"
-}
-
 check zeroes 60 'write-zeroes (WRITE SAME): the range reads as zeroes, its neighbours stay'
-check_zeroes() {
-	need blkdiscard
-	disk data
-	write_pattern "$dev" 4
-	blkdiscard -z -o 1048576 -l 1048576 "/dev/$dev"
-	dd if=/dev/zero of=/tmp/pattern bs=1M seek=1 count=1 conv=notrunc
-	[ "$(sum_of "$dev" 4)" = "$(sha256sum </tmp/pattern | cut -d' ' -f1)" ] || fail 'wrong bytes'
-}
-
 check sectors 120 '4 KiB sectors'
-check_sectors() {
-	need fio
-	disk large-sectors
-	[ "$(cat /sys/block/$dev/queue/logical_block_size)" = 4096 ]
-	n=$(mib 32)
-	verify "$dev" "$n" 4k
-	figure "$n MiB verified"
-}
 
 check multiqueue 60 'each CPU has its queue'
 check_multiqueue() {
@@ -170,14 +72,6 @@ check_multiqueue() {
 }
 
 check readonly 30 'writes to a read-only disk are refused'
-check_readonly() {
-	disk readonly
-	ask sha256 readonly
-	sum=$answer
-	! dd if=/dev/urandom of="/dev/$dev" bs=4k count=1 oflag=direct || fail 'a write was taken'
-	ask sha256 readonly
-	[ "$answer" = "$sum" ] || fail 'the image has changed'
-}
 
 check commands 120 'a sweep of commands with sg3_utils'
 check_commands() {
@@ -286,17 +180,8 @@ gone() {
 	[ ! -e "$1" ]
 }
 
-has_size() {
-	[ "$(cat "/sys/block/$1/size")" = "$2" ]
-}
-
 check resize 30 'a larger image is noticed'
-check_resize() {
-	disk large-sectors
-	ask action large resize size=96M
-	wait_until 10 has_size "$dev" $((96 << 11)) || fail "the size is $(cat /sys/block/$dev/size)"
-	dd if=/dev/urandom of=/dev/$dev bs=1M seek=95 count=1 oflag=direct
-}
+check limit 120 'rate limits: bytes and operations, set and lifted while the guest runs'
 
 cd_has() {
 	mount -t iso9660 -o ro /dev/sr0 /mnt || return 1
@@ -328,39 +213,15 @@ check_cdrom() {
 
 check bind 60 'unbind and bind'
 check_bind() {
-	disk data
-	write_pattern "$dev" 1
-	bind_cycle virtio_scsi
-	wait_until 20 count_disks 4
-	disk data
-	[ "$(sum_of "$dev" 1)" = "$sum" ] || fail 'other data than before'
+	keeps_data bind_cycle virtio_scsi
 }
 
 check module 60 'module unload and load'
 check_module() {
-	disk data
-	write_pattern "$dev" 1
-	module_cycle virtio_scsi
-	wait_until 20 count_disks 4
-	disk data
-	[ "$(sum_of "$dev" 1)" = "$sum" ] || fail 'other data than before'
+	keeps_data module_cycle virtio_scsi
 }
 
 check reboot 120 'guest reboot with a disk busy; what was flushed is there'
-check_reboot() {
-	disk data
-	write_pattern "$dev" 4
-	while :; do dd if=/dev/urandom of="/dev/$dev" bs=256k seek=32 count=64 oflag=direct; done &
-	while :; do dd if="/dev/$dev" of=/dev/null bs=64k count=512 iflag=direct; done &
-	ask reboot
-	reboot -f
-	sleep 1000
-}
-resume_reboot() {
-	disk data
-	ask sha256 data $((4 << 20))
-	[ "$(sum_of "$dev" 4)" = "$answer" ] || fail 'guest and image differ'
-}
 
 check log 10 'the kernel has not complained'
 check_log() {

@@ -10,47 +10,9 @@
 #: device  serial-port id=stalled,bus=bus,name=stalled,chardev=unix:@/stalled
 #: device  console-port id=console,bus=bus,name=console,chardev=unix:@/console-port
 
-ports=/dev/virtio-ports
-
-# Names as udev would make them.
-name_ports() {
-	mkdir -p $ports
-	for port in /sys/class/virtio-ports/vport*; do
-		[ -s "$port/name" ] || continue
-		ln -sf "/dev/${port##*/}" "$ports/$(cat "$port/name")"
-	done
-}
-
-have_ports() {
-	[ "$(grep -l . /sys/class/virtio-ports/vport*/name | wc -l)" -ge 34 ]
-}
-
-# exchange PORT MIB: send /tmp/data and receive as much at the same time; the sum goes to /tmp/PORT.sum.
-exchange() {
-	exec 4<>"$ports/$1"
-	cat /tmp/data >&4 & # not by another open: a port has one user
-	sender=$!
-	head -c "$2m" <&4 | sha256sum | cut -d' ' -f1 >"/tmp/$1.sum"
-	wait $sender
-	exec 4>&-
-}
-
-# finished STREAM PORT: what both ends have seen is the same.
-finished() {
-	ask stream-wait "$1"
-	set -- $answer "$2"
-	[ "$(cat "/tmp/$4.sum")" = "$1" ] || fail "$4: the guest received other bytes"
-	[ "$sum" = "$2" ] || fail "$4: the host received other bytes"
-}
-
-make_data() {
-	head -c "$1m" /dev/urandom >/tmp/data
-	sum=$(sha256sum </tmp/data | cut -d' ' -f1)
-}
-
 prepare() {
 	modprobe virtio_console
-	wait_until 20 have_ports
+	wait_until 20 count_ports 34
 	name_ports
 }
 
@@ -151,7 +113,7 @@ check bind 60 'unbind and bind'
 check_bind() {
 	make_data 1
 	bind_cycle virtio_console
-	wait_until 20 have_ports
+	wait_until 20 count_ports 34
 	name_ports
 	ask stream bind unix:@/port2 1M 1M
 	exchange port2 1
@@ -162,7 +124,7 @@ check module 60 'module unload and load'
 check_module() {
 	make_data 1
 	module_cycle virtio_console
-	wait_until 20 have_ports
+	wait_until 20 count_ports 34
 	name_ports
 	ask stream module unix:@/port3 1M 1M
 	exchange port3 1

@@ -27,7 +27,7 @@ have_nics() {
 lease() {
 	nic "$1"
 	ip link set "$nic" up
-	udhcpc -i "$nic" -s /bin/dhcp -n -q -t 10
+	dhcp "$nic"
 	read -r address gateway _ </run/dhcp
 }
 

@@ -493,7 +493,7 @@ END
 on_terminal() {
 	mkfifo "$tmp/keys"
 	exec 8<>"$tmp/keys"
-	timeout -k 5 60 script -qec "sh '$tmp/on-terminal' '$tmp' '$3' '$vmm' '$files/idle.elf'" /dev/null \
+	timeout -k 5 60 script -qec "bash '$tmp/on-terminal' '$tmp' '$3' '$vmm' '$files/idle.elf'" /dev/null \
 		<&8 >"$console" 2>&1
 	exec 8>&-
 	rm "$tmp/keys"
@@ -526,7 +526,7 @@ export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}handle_segv=0:handle_sigbus=0
 			"kill -${signal%:*} \$pid"
 	done
 	on_terminal 'the terminal is restored after SIGTERM twice' 143 \
-		'kill -TERM $pid; while kill -TERM $pid 2>/dev/null; do sleep 0.1; done'
+		'kill -TERM $pid; timeout 30 grep -q "once more" < <(exec tail -c +1 -f "$1/console"); kill -TERM $pid'
 }
 
 finish

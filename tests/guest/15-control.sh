@@ -46,16 +46,6 @@ expect() {
 	fi
 }
 
-# until_true COMMAND...: an event of another process; at most 30 seconds.
-until_true() {
-	local i
-	for i in $(seq 300); do
-		"$@" >/dev/null 2>&1 && return
-		sleep 0.1
-	done
-	return 1
-}
-
 start=("$vmm" run --kernel "$idle" --memory 64M --cpus 2 --detach --net none)
 
 # ---- a VM in the background ----
@@ -92,10 +82,14 @@ fi
 "$vmm" events one --follow >"$tmp/events" 2>&1 &
 watcher=$!
 pids+=("$watcher")
+# When it has connected, no one tells: so there are events until it has printed one.
 heard() {
-	"$vmm" pause one && "$vmm" resume one && [ -s "$tmp/events" ]
+	[ -n "$(timeout 1 head -c 1 < <(exec tail -c +1 -f "$tmp/events"))" ]
 }
-until_true heard || bail_out 'no event arrives'
+tries=30
+until "$vmm" pause one && "$vmm" resume one && heard; do
+	[ $((tries -= 1)) != 0 ] || bail_out 'no event arrives'
+done
 expect 'pause' 0 '' -- "$vmm" pause one
 expect 'a paused VM says so' 0 'paused' -- "$vmm" status one
 expect 'reset while paused' 0 '' -- "$vmm" reset one
@@ -194,8 +188,7 @@ fi
 # ---- the end ----
 
 expect 'kill' 0 '' -- "$vmm" kill one
-ended() { ! kill -0 "$one" 2>/dev/null; }
-if until_true ended && wait "$watcher"; then
+if wait_for_end "$one" 30 && wait "$watcher"; then
 	ok 'the VM and who watched it have ended'
 else
 	not_ok 'the VM and who watched it have ended' '' "$tmp/events"
@@ -220,8 +213,7 @@ expect 'another VM' 0 '' -- "${start[@]}" --name two
 two=$("$vmm" qmp two vmm-status | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')
 pids+=("$two")
 kill -KILL "$two"
-died() { ! kill -0 "$two" 2>/dev/null; }
-until_true died || bail_out 'it does not die'
+wait_for_end "$two" 30 || bail_out 'it does not die'
 expect 'a dead VM is no VM' 1 'there is no VM of that name' -- "$vmm" status two
 expect 'its name can be used again' 0 '' -- "${start[@]}" --name two
 two=$("$vmm" qmp two vmm-status | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')
@@ -240,7 +232,7 @@ if [ "$waited" = 1 ] && [ "$(wc -l <"$console")" = 1 ]; then
 else
 	not_ok 'who waits for a VM that dies is told' "exit status $waited" "$console"
 fi
-until_true died || bail_out 'it does not die'
+wait_for_end "$two" 30 || bail_out 'it does not die'
 # A VM that takes the name over holds a lock until its socket is in place.
 expect 'ls lets be what a VM is about to use' 0 'NAME' -- flock "$XDG_RUNTIME_DIR/vmm/two" "$vmm" ls
 if [ -e "$XDG_RUNTIME_DIR/vmm/two/control.sock" ]; then

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 # shellcheck shell=bash
 #
-# What the guest tests share: TAP, a temporary folder, and running vmm. Sourced, not run.
+# What the guest tests share: TAP, a temporary folder, running vmm, and runs in the nested test host. Sourced, not
+# run.
 #
 # Sets $repo, $build (VMM_BUILD, default build), $vmm, and $tmp, a folder that is removed at the end,
 # together with the processes in $pids.
@@ -88,4 +89,60 @@ run_vmm() {
 	timeout --foreground -k 5 "$seconds" "$vmm" "$@" >"$console" 2>"$messages"
 	# shellcheck disable=SC2034 # for those who source this
 	status=$?
+}
+
+# wait_for_end PID SECONDS: of any process; false if it lives on.
+wait_for_end() {
+	timeout "$2" tail -s 0.3 --pid="$1" -f /dev/null
+}
+
+# ---- tests that need a KVM which runs stock kernels ----
+
+# take_line LINE: of what such tests print. Numbers the results; notes what is done and how it ended.
+take_line() {
+	local name left=()
+	case $1 in
+	'ok '* | 'not ok '*)
+		tap_count=$((tap_count + 1))
+		name=ok
+		if [ "${1%% *}" = not ]; then
+			name='not ok'
+			tap_failed=$((tap_failed + 1))
+		fi
+		printf '%s\n' "$name $tap_count - ${1#* - }"
+		return
+		;;
+	'# done '*)
+		for name in "${todo[@]}"; do
+			[ "# done $name" = "${1% [0-9]* s}" ] || left+=("$name")
+		done
+		todo=("${left[@]}")
+		;;
+	'# status '*) status=${1#\# status } ;;
+	esac
+	printf '%s\n' "$1"
+}
+
+# run_todo [OPTION...] -- COMMAND...: COMMAND with the tests in the array `todo` behind it, in the nested test host
+# or, where its KVM can, on this machine; the options are those of testhost/run-if-needed. It prints TAP, numbered
+# or not and without a plan, and `# done TEST SECONDS s` after each test. Ends the script.
+run_todo() {
+	local attempt line
+	echo "# $("$repo/tests/testhost/needed" || :)"
+	# QEMU's emulation of nested virtualization is not perfect: a test host that dies (125) says nothing about
+	# vmm. Then the tests that are left get a fresh one, twice at most.
+	for attempt in 1 2 3; do
+		while IFS= read -r line; do
+			take_line "$line"
+		done < <(
+			"$repo/tests/testhost/run-if-needed" "$@" "${todo[@]}"
+			echo "# status $?"
+		)
+		if [ "$status" != 125 ] || [ "$attempt" = 3 ]; then
+			break
+		fi
+		echo "# the test host died; once more for ${todo[*]}"
+	done
+	[ "$status" = 0 ] || bail_out "status $status, with these tests left: ${todo[*]}"
+	finish
 }
