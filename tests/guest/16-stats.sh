@@ -35,15 +35,6 @@ expect() {
 	fi
 }
 
-# until_true COMMAND...: an event of another process; at most 30 seconds.
-until_true() {
-	for _ in $(seq 300); do
-		"$@" >/dev/null 2>&1 && return
-		sleep 0.1
-	done
-	return 1
-}
-
 # soon NAME FILE TEXT: the file will have the text.
 soon() {
 	if until_true grep -qF -- "$3" "$2"; then ok "$1"; else not_ok "$1" "no \"$3\"" "$2"; fi

@@ -91,6 +91,15 @@ run_vmm() {
 	status=$?
 }
 
+# until_true COMMAND...: something outside of which no event tells; at most 30 seconds.
+until_true() {
+	for _ in $(seq 300); do
+		"$@" >/dev/null 2>&1 && return
+		sleep 0.1
+	done
+	return 1
+}
+
 # wait_for_end PID SECONDS: of any process; false if it lives on.
 wait_for_end() {
 	timeout "$2" tail -s 0.3 --pid="$1" -f /dev/null
