@@ -283,9 +283,6 @@ char *default_cmdline(const struct wishes *wishes);
 
 /* ---- terminal.c ---- */
 
-/* Take all events that wait; true if the VM has stopped. */
-bool has_stopped(struct vmm *vm);
-
 /*
  * Remember the state of standard input, output and error, and put it back should the process die
  * of a signal. restore_modes: the terminal on standard input will be made raw.

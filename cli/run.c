@@ -129,7 +129,8 @@ static void handle_timer(struct run *run)
 	force_stop(run, STATUS_TIMEOUT);
 }
 
-bool has_stopped(struct vmm *vm)
+/* Take all events that wait; true if the VM has stopped. */
+static bool has_stopped(struct vmm *vm)
 {
 	struct vmm_event event;
 
