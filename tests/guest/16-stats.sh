@@ -122,6 +122,27 @@ else
 	skip 'a console on a terminal' 'there is no script(1)'
 fi
 
+# ---- a console whose output nobody reads ----
+
+mkfifo "$tmp/unread"
+exec 7<>"$tmp/unread"
+dd if=/dev/zero of="$tmp/unread" bs=4096 oflag=nonblock status=none 2>/dev/null # until it is full
+"$vmm" attach one </dev/null >"$tmp/third" 2>"$tmp/third.err" &
+third=$!
+pids+=("$third")
+soon 'somebody is attached' "$tmp/third" alpha
+"$vmm" attach one </dev/null >&7 2>"$tmp/unread.err" &
+unread=$!
+pids+=("$unread")
+soon 'who has no room for output is attached instead' "$tmp/third.err" 'another vmm attach has the console now'
+kill -TERM "$unread"
+check 'SIGTERM ends it nevertheless' wait_for_end "$unread" 30
+kill -KILL "$unread" 2>/dev/null
+wait "$unread"
+status=$?
+check 'with status 143' [ "$status" = 143 ]
+exec 7>&-
+
 # ---- consoles that are not there ----
 
 "${start[@]}" mute --serial none || bail_out 'it does not start'
