@@ -224,6 +224,18 @@ check 'which is replaced as a whole' until_true replaced
 until_true dead "$odd_pid" || bail_out 'it does not end'
 check 'and goes with the VM' [ ! -e "$tmp/odd.prom" ]
 check 'with all that was beside it' [ -z "$(ls "$tmp"/odd.prom* 2>/dev/null)" ]
+# As somebody else might make it in a folder that is everyone's. With --detach the number of the process would not
+# be known.
+# shellcheck disable=SC2016 # for that shell
+bash -c 'mkfifo "$1.$$.tmp" && shift && exec "$@"' bash "$tmp/fifo.prom" \
+	"$vmm" run --kernel "$build/guest/shell.elf" --memory 64M --net none --name fifo --serial none \
+	--metrics "$tmp/fifo.prom,interval=0.05" </dev/null >"$tmp/fifo" 2>&1 &
+fifo=$!
+pids+=("$fifo")
+check 'a pipe in the place of its file does not hold the VM' until_true grep -q 'vm="fifo"' "$tmp/fifo.prom"
+"$vmm" kill fifo
+wait_for_end "$fifo" 30
+check 'it ends, and leaves nothing' [ -z "$(ls "$tmp"/fifo.prom* 2>/dev/null)" ]
 expect 'a file that is none' 1 'is no ordinary file' -- "${start[@]}" two --metrics /dev/null
 expect 'a folder that is not there' 1 'cannot write it: No such file' -- "${start[@]}" two --metrics "$tmp/no/x"
 expect 'no file' 2 'needs a value' -- "${start[@]}" two --metrics ,interval=1
