@@ -19,22 +19,6 @@ export XDG_RUNTIME_DIR=$tmp/run
 mkdir "$XDG_RUNTIME_DIR"
 truncate -s 1M "$tmp/disk.img"
 
-# expect NAME STATUS TEXT -- COMMAND...: its exit status, and what it prints must contain.
-expect() {
-	local name=$1 wanted=$2 text=$3
-	shift 4
-	tap_shown=
-	timeout -k 5 60 "$@" </dev/null >"$console" 2>&1
-	status=$?
-	if [ "$status" != "$wanted" ]; then
-		not_ok "$name" "exit status $status, wanted $wanted" "$console"
-	elif [ -n "$text" ] && ! grep -qF -- "$text" "$console"; then
-		not_ok "$name" "no \"$text\"" "$console"
-	else
-		ok "$name"
-	fi
-}
-
 # soon NAME FILE TEXT: the file will have the text.
 soon() {
 	if until_true grep -qF -- "$3" "$2"; then ok "$1"; else not_ok "$1" "no \"$3\"" "$2"; fi
