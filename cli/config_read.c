@@ -193,6 +193,11 @@ static const char *object_text(const struct config_option *option, const char *p
 	if (!name || !first)
 		return NULL;
 	if (strcmp(option->name, "device") == 0) {
+		/* What follows a comma would be options that nobody has compared with the keys. */
+		if (strchr(first, ',')) {
+			wrong(format("%s.class", path), "the name of a class alone");
+			return NULL;
+		}
 		cls = first;
 		/* Whoever takes it knows what to say. */
 		if (!device_class_known(cls))

@@ -4,21 +4,25 @@
  * only ends this process: the VM goes on.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "control.h"
 
-#define ESCAPE      0x01 /* Ctrl-a */
-#define ATTACH      "attach:"
-#define INPUT_ROOM  65536
-#define RESIZE_ARGS "{s:s,s:s,s:{s:i,s:i}}"
+#define ESCAPE 0x01 /* Ctrl-a */
+#define ATTACH "attach:"
+#define ROOM   65536
+/* What fits into whatever poll calls writable. */
+#define CAREFUL_CHUNK 512
+#define RESIZE_ARGS   "{s:s,s:s,s:{s:i,s:i}}"
 
 struct attach {
 	const char *name;  /* of the VM */
@@ -29,7 +33,11 @@ struct attach {
 	bool detached, ended;
 	int status;
 	size_t len; /* input that the VM has yet to take */
-	char input[INPUT_ROOM];
+	char input[ROOM];
+	int out;
+	size_t out_chunk; /* how much may be written at once */
+	size_t out_start, out_len;
+	char output[ROOM];
 };
 
 const char *console_in(const json_t *chardevs, const char *id, const char **label)
@@ -104,14 +112,14 @@ static void put_input(struct attach *a, char byte)
 		a->input[a->len++] = byte;
 }
 
-static void show_help(void)
+static void show_help(const struct attach *a)
 {
 	static const char text[] = "\r\n"
 				   "Ctrl-a h  this help\r\n"
 				   "Ctrl-a x  detach: the VM goes on\r\n"
 				   "Ctrl-a a  send Ctrl-a\r\n";
 
-	(void)!write(STDOUT_FILENO, text, sizeof(text) - 1);
+	(void)!write(a->out, text, sizeof(text) - 1);
 }
 
 static void take_key(struct attach *a, char key)
@@ -126,7 +134,7 @@ static void take_key(struct attach *a, char key)
 	if (key == 'x')
 		a->detached = true;
 	else if (key == 'h' || key == '?')
-		show_help();
+		show_help(a);
 	else if (key == 'a' || key == ESCAPE)
 		put_input(a, ESCAPE);
 }
@@ -167,26 +175,45 @@ static void read_input(struct attach *a)
 
 /* ---- what the guest prints ---- */
 
-/* False: the console, or whoever reads ours, is gone. */
-static bool pass_output(struct attach *a)
+/*
+ * Whoever reads our output may have stopped, and Ctrl-a x and signals are still to be heard: no
+ * write may wait. O_NONBLOCK would be the shell's, too, unless there is a description of our own.
+ */
+static void open_output(struct attach *a)
 {
-	char data[65536];
-	ssize_t n = recv(a->fd, data, sizeof(data), 0), m;
+	struct stat st;
 
-	if (n <= 0)
-		return n < 0 && errno == EINTR;
-	for (ssize_t done = 0; done < n; done += m) {
-		m = write(STDOUT_FILENO, data + done, (size_t)(n - done));
-		if (m < 0 && errno == EINTR) {
-			m = 0;
-		} else if (m < 0) {
-			message("cannot write: %s", strerror(errno));
-			a->status = STATUS_ERROR;
-			a->detached = true;
-			return true;
-		}
+	a->out = -1;
+	if (fstat(STDOUT_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || isatty(STDOUT_FILENO)))
+		a->out = open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	a->out_chunk = a->out >= 0 ? sizeof(a->output) : CAREFUL_CHUNK;
+	if (a->out < 0)
+		a->out = STDOUT_FILENO;
+}
+
+/* False: the console is gone. */
+static bool read_output(struct attach *a)
+{
+	ssize_t n = recv(a->fd, a->output, sizeof(a->output), 0);
+
+	a->out_start = 0;
+	a->out_len = n > 0 ? (size_t)n : 0;
+	return n > 0 || (n < 0 && errno == EINTR);
+}
+
+static void write_output(struct attach *a)
+{
+	size_t len = a->out_len < a->out_chunk ? a->out_len : a->out_chunk;
+	ssize_t n = write(a->out, a->output + a->out_start, len);
+
+	if (n >= 0) {
+		a->out_start += (size_t)n;
+		a->out_len -= (size_t)n;
+	} else if (errno != EINTR && errno != EAGAIN) {
+		message("cannot write: %s", strerror(errno));
+		a->status = STATUS_ERROR;
+		a->detached = true;
 	}
-	return true;
 }
 
 /* The console is gone: with the VM, or because somebody else has it now. */
@@ -266,11 +293,18 @@ static int open_signals(struct attach *a)
 
 static void relay(struct attach *a)
 {
-	struct pollfd fds[] = {{.fd = a->fd}, {.fd = STDIN_FILENO}, {.fd = a->signal_fd}};
+	struct pollfd fds[] = {
+		{.fd = -1},
+		{.fd = -1},
+		{.fd = a->signal_fd, .events = POLLIN},
+		{.fd = -1, .events = POLLOUT},
+	};
 
-	fds[2].events = POLLIN;
 	while (!a->detached) {
+		/* More is read once that is written. */
+		fds[0].fd = a->out_len ? -1 : a->fd;
 		fds[0].events = (short)(POLLIN | (a->len ? POLLOUT : 0));
+		fds[3].fd = a->out_len ? a->out : -1;
 		fds[1].fd = a->ended ? -1 : STDIN_FILENO;
 		/* A program that writes here waits for the guest; a person's keys are read. */
 		fds[1].events = (short)(a->terminal || a->len < sizeof(a->input) ? POLLIN : 0);
@@ -282,7 +316,9 @@ static void relay(struct attach *a)
 			read_input(a);
 		if (fds[0].revents & POLLOUT)
 			send_input(a);
-		if ((fds[0].revents & ~POLLOUT) && !pass_output(a))
+		if (fds[3].revents)
+			write_output(a);
+		if ((fds[0].revents & ~POLLOUT) && !read_output(a))
 			break;
 	}
 }
@@ -301,6 +337,7 @@ int verb_attach(const struct control_args *args)
 	if (isatty(STDIN_FILENO))
 		message("attached to %s: Ctrl-a x detaches, and the VM goes on", a.name);
 	a.terminal = terminal_make_raw();
+	open_output(&a);
 	tell_size(&a);
 	relay(&a);
 	terminal_restore();

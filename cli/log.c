@@ -7,8 +7,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -151,9 +153,15 @@ static size_t utf8_length(const unsigned char *p)
 	return n;
 }
 
-static bool is_control(unsigned char c)
+/*
+ * Is the character of n bytes (1, where it is no UTF-8) one that terminals may obey? Beyond ASCII
+ * there are U+0080 to U+009F, which are bytes of their own to those that know no UTF-8.
+ */
+static bool is_control(const unsigned char *p, size_t n)
 {
-	return c < 0x20 || c == 0x7f;
+	if (n == 1)
+		return *p < 0x20 || (*p >= 0x7f && *p < 0xa0);
+	return p[0] == 0xc2 && p[1] < 0xa0;
 }
 
 static void add_json_string(struct line *line, const char *text)
@@ -169,8 +177,9 @@ static void add_json_string(struct line *line, const char *text)
 			add_text(line, "\\ufffd");
 		else if (*p == '"' || *p == '\\')
 			add(line, (char[]){'\\', (char)*p}, 2);
-		else if (is_control(*p))
-			add(line, escape, (size_t)snprintf(escape, sizeof(escape), "\\u%04x", *p));
+		else if (is_control(p, n))
+			add(line, escape,
+			    (size_t)snprintf(escape, sizeof(escape), "\\u%04x", p[n - 1]));
 		else
 			add(line, (const char *)p, n);
 		p += n ? n : 1;
@@ -222,6 +231,22 @@ static bool terminal_is_raw(int fd)
 	return tcgetattr(fd, &modes) == 0 && !(modes.c_oflag & OPOST);
 }
 
+/* Put '?' in place of control characters in what follows `start`. There is room for a NUL. */
+static void make_plain(struct line *line, size_t start)
+{
+	unsigned char *p = (unsigned char *)line->text + start;
+	const unsigned char *end = (unsigned char *)line->text + line->len;
+	size_t n;
+
+	line->text[line->len] = '\0';
+	for (; p < end; p += n) {
+		n = utf8_length(p);
+		n = n ? n : 1;
+		if (is_control(p, n))
+			memset(p, '?', n);
+	}
+}
+
 /* "vmm: warning: disk0: text"; messages of the command itself have no source. */
 static void add_plain(struct line *line, enum vmm_log_level level, const char *source,
 		      const char *text)
@@ -236,29 +261,39 @@ static void add_plain(struct line *line, enum vmm_log_level level, const char *s
 		add_text(line, *source ? ": " : "");
 	}
 	add(line, text, strnlen(text, line->room - line->len));
-	for (size_t i = start; i < line->len; i++)
-		if (is_control((unsigned char)line->text[i]))
-			line->text[i] = '?';
+	make_plain(line, start);
 }
 
-static void write_all(int fd, const char *buf, size_t len)
+/*
+ * To the log. A pipe or a disk that is nearly full takes a part of a line, which is then the line
+ * that is spoilt; the next one begins on its own.
+ */
+static void write_log(const char *buf, size_t len)
 {
+	static atomic_bool torn;
+	const size_t before = atomic_load(&torn);
+	const struct iovec parts[] = {{(char *)"\n", before}, {(char *)buf, len}};
 	ssize_t n;
 
 	do {
-		n = write(fd, buf, len);
+		n = writev(sink.fd, parts, CLI_COUNT(parts));
 	} while (n < 0 && errno == EINTR);
+	if (n >= 0)
+		atomic_store(&torn, (size_t)n != before && (size_t)n < before + len);
 }
 
 static void write_to_stderr(enum vmm_log_level level, const char *source, const char *text)
 {
 	char buf[LOG_LINE_SIZE];
 	struct line line = {.text = buf, .room = sizeof(buf) - 2};
+	ssize_t n;
 
 	add_plain(&line, level, source, text);
 	line.room = sizeof(buf);
 	add_text(&line, terminal_is_raw(STDERR_FILENO) ? "\r\n" : "\n");
-	write_all(STDERR_FILENO, buf, line.len);
+	do {
+		n = write(STDERR_FILENO, buf, line.len);
+	} while (n < 0 && errno == EINTR);
 }
 
 static void write_to_log(enum vmm_log_level level, const char *source, const char *text)
@@ -269,7 +304,7 @@ static void write_to_log(enum vmm_log_level level, const char *source, const cha
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	if (sink.json) {
-		write_all(sink.fd, buf, log_json(buf, now, level, source, text));
+		write_log(buf, log_json(buf, now, level, source, text));
 		return;
 	}
 	add_time(&line, now);
@@ -277,7 +312,7 @@ static void write_to_log(enum vmm_log_level level, const char *source, const cha
 	add_plain(&line, level, source, text);
 	line.room = sizeof(buf);
 	add_text(&line, "\n");
-	write_all(sink.fd, buf, line.len);
+	write_log(buf, line.len);
 }
 
 void log_line(enum vmm_log_level level, const char *source, const char *text)

@@ -30,7 +30,7 @@ struct metrics {
 	bool failed; /* the last time, which was reported */
 	bool written;
 	dev_t device;
-	ino_t inode; /* of what was written last */
+	ino_t inode; /* of what was put there last */
 	pthread_t thread;
 };
 
@@ -91,13 +91,9 @@ static int fail(const struct metrics *m, struct vmm_error *err)
 /* Closes out. */
 static int finish_file(struct metrics *m, FILE *out, struct vmm_error *err)
 {
-	bool lost = ferror(out) || fflush(out);
 	struct stat st;
+	bool lost = ferror(out) || fflush(out) || fstat(fileno(out), &st);
 
-	if (!lost && fstat(fileno(out), &st) == 0) {
-		m->device = st.st_dev;
-		m->inode = st.st_ino;
-	}
 	if (fclose(out) || lost || rename(m->temporary, m->path)) {
 		int r = fail(m, err);
 
@@ -105,16 +101,21 @@ static int finish_file(struct metrics *m, FILE *out, struct vmm_error *err)
 		return r;
 	}
 	m->written = true;
+	m->device = st.st_dev;
+	m->inode = st.st_ino;
 	return 0;
 }
 
 /* Readers find the old one or the new one, never a part. */
 static int write_file(struct metrics *m, struct vmm_error *err)
 {
-	int fd = open(m->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0644);
-	FILE *out = fd < 0 ? NULL : fdopen(fd, "w");
-	int r;
+	FILE *out;
+	int fd, r;
 
+	/* Its name can be guessed, and the folder may be one that others write to, too. */
+	unlink(m->temporary);
+	fd = open(m->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+	out = fd < 0 ? NULL : fdopen(fd, "w");
 	if (!out)
 		return fail(m, err);
 	r = print_stats(m, out, err);

@@ -27,25 +27,6 @@ at=$(LC_ALL=C grep -aboP '\x31\xc0\xe6\xf4' "$build/guest/exit.elf" | head -n 1 
 cp "$build/guest/exit.elf" "$idle"
 printf '\220\220\220\220' | dd of="$idle" bs=1 seek="$at" conv=notrunc status=none
 
-# expect NAME STATUS TEXT -- COMMAND...: its exit status, and what it prints must contain. TEXT '': it
-# prints nothing.
-expect() {
-	local name=$1 wanted=$2 text=$3
-	shift 4
-	tap_shown=
-	timeout -k 5 60 "$@" </dev/null >"$console" 2>&1
-	status=$?
-	if [ "$status" != "$wanted" ]; then
-		not_ok "$name" "exit status $status, wanted $wanted" "$console"
-	elif [ -z "$text" ] && [ -s "$console" ]; then
-		not_ok "$name" 'it prints something' "$console"
-	elif [ -n "$text" ] && ! grep -qF -- "$text" "$console"; then
-		not_ok "$name" "no \"$text\"" "$console"
-	else
-		ok "$name"
-	fi
-}
-
 start=("$vmm" run --kernel "$idle" --memory 64M --cpus 2 --detach --net none)
 
 # ---- a VM in the background ----

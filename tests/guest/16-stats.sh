@@ -19,22 +19,6 @@ export XDG_RUNTIME_DIR=$tmp/run
 mkdir "$XDG_RUNTIME_DIR"
 truncate -s 1M "$tmp/disk.img"
 
-# expect NAME STATUS TEXT -- COMMAND...: its exit status, and what it prints must contain.
-expect() {
-	local name=$1 wanted=$2 text=$3
-	shift 4
-	tap_shown=
-	timeout -k 5 60 "$@" </dev/null >"$console" 2>&1
-	status=$?
-	if [ "$status" != "$wanted" ]; then
-		not_ok "$name" "exit status $status, wanted $wanted" "$console"
-	elif [ -n "$text" ] && ! grep -qF -- "$text" "$console"; then
-		not_ok "$name" "no \"$text\"" "$console"
-	else
-		ok "$name"
-	fi
-}
-
 # soon NAME FILE TEXT: the file will have the text.
 soon() {
 	if until_true grep -qF -- "$3" "$2"; then ok "$1"; else not_ok "$1" "no \"$3\"" "$2"; fi
@@ -122,6 +106,27 @@ else
 	skip 'a console on a terminal' 'there is no script(1)'
 fi
 
+# ---- a console whose output nobody reads ----
+
+mkfifo "$tmp/unread"
+exec 7<>"$tmp/unread"
+dd if=/dev/zero of="$tmp/unread" bs=4096 oflag=nonblock status=none 2>/dev/null # until it is full
+"$vmm" attach one </dev/null >"$tmp/third" 2>"$tmp/third.err" &
+third=$!
+pids+=("$third")
+soon 'somebody is attached' "$tmp/third" alpha
+"$vmm" attach one </dev/null >&7 2>"$tmp/unread.err" &
+unread=$!
+pids+=("$unread")
+soon 'who has no room for output is attached instead' "$tmp/third.err" 'another vmm attach has the console now'
+kill -TERM "$unread"
+check 'SIGTERM ends it nevertheless' wait_for_end "$unread" 30
+kill -KILL "$unread" 2>/dev/null
+wait "$unread"
+status=$?
+check 'with status 143' [ "$status" = 143 ]
+exec 7>&-
+
 # ---- consoles that are not there ----
 
 "${start[@]}" mute --serial none || bail_out 'it does not start'
@@ -203,6 +208,18 @@ check 'which is replaced as a whole' until_true replaced
 until_true dead "$odd_pid" || bail_out 'it does not end'
 check 'and goes with the VM' [ ! -e "$tmp/odd.prom" ]
 check 'with all that was beside it' [ -z "$(ls "$tmp"/odd.prom* 2>/dev/null)" ]
+# As somebody else might make it in a folder that is everyone's. With --detach the number of the process would not
+# be known.
+# shellcheck disable=SC2016 # for that shell
+bash -c 'mkfifo "$1.$$.tmp" && shift && exec "$@"' bash "$tmp/fifo.prom" \
+	"$vmm" run --kernel "$build/guest/shell.elf" --memory 64M --net none --name fifo --serial none \
+	--metrics "$tmp/fifo.prom,interval=0.05" </dev/null >"$tmp/fifo" 2>&1 &
+fifo=$!
+pids+=("$fifo")
+check 'a pipe in the place of its file does not hold the VM' until_true grep -q 'vm="fifo"' "$tmp/fifo.prom"
+"$vmm" kill fifo
+wait_for_end "$fifo" 30
+check 'it ends, and leaves nothing' [ -z "$(ls "$tmp"/fifo.prom* 2>/dev/null)" ]
 expect 'a file that is none' 1 'is no ordinary file' -- "${start[@]}" two --metrics /dev/null
 expect 'a folder that is not there' 1 'cannot write it: No such file' -- "${start[@]}" two --metrics "$tmp/no/x"
 expect 'no file' 2 'needs a value' -- "${start[@]}" two --metrics ,interval=1

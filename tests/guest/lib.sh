@@ -91,6 +91,25 @@ run_vmm() {
 	status=$?
 }
 
+# expect NAME STATUS TEXT -- COMMAND...: its exit status, and what it prints, in $console, must contain. TEXT '': it
+# prints nothing.
+expect() {
+	local name=$1 wanted=$2 text=$3
+	shift 4
+	tap_shown=
+	timeout -k 5 60 "$@" </dev/null >"$console" 2>&1
+	status=$?
+	if [ "$status" != "$wanted" ]; then
+		not_ok "$name" "exit status $status, wanted $wanted" "$console"
+	elif [ -z "$text" ] && [ -s "$console" ]; then
+		not_ok "$name" 'it prints something' "$console"
+	elif [ -n "$text" ] && ! grep -qF -- "$text" "$console"; then
+		not_ok "$name" "no \"$text\"" "$console"
+	else
+		ok "$name"
+	fi
+}
+
 # until_true COMMAND...: something outside of which no event tells; at most 30 seconds.
 until_true() {
 	for _ in $(seq 300); do

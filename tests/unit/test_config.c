@@ -363,6 +363,9 @@ Test(config, what_is_wrong_is_named_by_its_path)
 	refused("{\"device\":[{\"class\":\"debug-exi\"}]}", ": device[0]: --device debug-exi: ");
 	refused("{\"device\":[{\"class\":\"debug-exit\",\"iobas\":1}]}",
 		"device[0].iobas: there is");
+	/* A comma in it would hide the other keys. */
+	refused("{\"device\":[{\"class\":\"debug-exit,id=a\",\"bogus\":1}]}",
+		": device[0].class: must be the name of a class alone");
 	refused("{\"cpus\":1.5}", ": cpus: must be a whole number");
 	refused("{\"cpus\":0}", ": cpus: --cpus 0: must be a number from 1 to 255");
 	refused("{\"timeout\":-1}", ": timeout: --timeout -1");

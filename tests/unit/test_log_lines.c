@@ -61,6 +61,15 @@ Test(log_lines, hostile_text_is_escaped)
 		   "e \xe2\x82\xac \xf0\x9f\x98\x80\"");
 }
 
+/* U+009B begins what terminals obey, as U+001B does. */
+Test(log_lines, control_characters_beyond_ascii_are_escaped)
+{
+	message_is("a\xc2\x9b"
+		   "2J\xc2\xa0",
+		   "\"a\\u009b2J\xc2\xa0\"");
+	message_is("\xc2\x80\xc2\x9f", "\"\\u0080\\u009f\"");
+}
+
 Test(log_lines, what_is_no_utf8_is_replaced)
 {
 	message_is("\x80", "\"\\ufffd\"");
@@ -158,4 +167,33 @@ Test(log_option, a_file_is_private_and_appended_to)
 	unlink(path);
 	cr_assert_not_null(strstr(text, "\"source\":\"a\",\"message\":\"first\"}\n2"), "%s", text);
 	cr_assert_not_null(strstr(text, "Z vmm: warning: b: sec?ond\n"), "%s", text);
+}
+
+/* The log is a pipe of one page, which a longer line fills. */
+Test(log_option, a_line_that_was_cut_short_does_not_spoil_the_next)
+{
+	char folder[] = "/tmp/vmm-test-log.XXXXXX", text[8192] = "", *path, *lines;
+	int fd;
+
+	cr_assert_not_null(mkdtemp(folder));
+	path = format("%s/pipe", folder);
+	cr_assert_eq(mkfifo(path, 0600), 0);
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	cr_assert_eq(fcntl(fd, F_SETPIPE_SZ, 4096), 4096);
+	options = (struct run_options){.log_file = path};
+	cr_assert_eq(open_log(&options), GO_ON);
+	log_line(VMM_LOG_INFO, "a", memset(allocate(5001), 'x', 5000));
+	log_line(VMM_LOG_INFO, "a", "there is no room");
+	cr_assert_eq(read(fd, text, sizeof(text)), 4096);
+	log_line(VMM_LOG_INFO, "a", "second");
+	log_line(VMM_LOG_INFO, "a", "third \xc2\x9b \x9b \xc3\x9b");
+	memset(text, 0, sizeof(text));
+	cr_assert_gt(read(fd, text, sizeof(text) - 1), 0);
+	cr_assert_eq(text[0], '\n', "%s", text);
+	lines = strchr(text + 1, '\n') + 1;
+	cr_assert_not_null(strstr(text, "a: second\n2"), "%s", text);
+	cr_assert_not_null(strstr(lines, "a: third ?? ? \xc3\x9b\n"), "%s", text);
+	close(fd);
+	unlink(path);
+	rmdir(folder);
 }
