@@ -5,8 +5,8 @@
  * Coming: the device is on the bus, then the guest is told through ACPI. Going: the guest is asked;
  * when it has let go it writes its slot to the eject register (devices/acpi_pm.c). That parks the
  * vCPUs, as a reset does, and leaves a request. The control thread takes the device out while they
- * are parked: so none is in a handler of the device, and the guest sees it gone with that write. A
- * guest that restarts has let go of everything.
+ * are parked: so none is in a handler of the device, and after that write the guest sees an empty
+ * slot, or already the next device. A guest that restarts has let go of everything.
  *
  * What is pulled goes the same way unasked. The guest's driver does not notice, and would find no
  * other device in its slot: none comes there before the guest restarts.
