@@ -221,6 +221,8 @@ two=$("$vmm" qmp two vmm-status | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')
 pids+=("$two")
 # One that does not answer, and then dies while somebody waits for it.
 kill -STOP "$two"
+stopped() { ! grep -qv '^[0-9]* (.*) T' /proc/"$two"/task/*/stat; } # each thread, in its time
+until_true stopped || bail_out 'it does not stop'
 expect 'ls does not wait for a VM that is silent' 0 'two                  silent' -- "$vmm" ls
 "$vmm" status two >"$console" 2>&1 &
 waiter=$!
