@@ -262,16 +262,23 @@ static int act(const struct control_args *args)
 	return status;
 }
 
-/* Whether the VM has the device. An answer that is missing has been reported: -1. */
-static int has_device(struct client *client, const char *id)
+/*
+ * Whether the guest has yet to let go of the device: another that has the same id by now is not
+ * leaving. An answer that is missing has been reported: -1.
+ */
+static int is_leaving(struct client *client, const char *id)
 {
 	json_t *devices = client_call(client, "vmm-devices", NULL), *d;
-	int found = devices ? 0 : -1;
+	int leaving = devices ? 0 : -1;
 	size_t i;
 
-	json_array_foreach(devices, i, d) if (strcmp(text_of(d, "id"), id) == 0) found = 1;
+	json_array_foreach(devices, i, d)
+	{
+		if (strcmp(text_of(d, "id"), id) == 0)
+			leaving = json_is_true(json_object_get(d, "leaving"));
+	}
 	json_decref(devices);
-	return found;
+	return leaving;
 }
 
 /* Until the VM says that the device is gone. */
@@ -303,7 +310,7 @@ static int delete_device(const struct control_args *args)
 	struct client client;
 	json_t *answer;
 	long long deadline;
-	int status = deadline_of(args, &deadline), found = -1;
+	int status = deadline_of(args, &deadline), leaving = -1;
 
 	if (status != GO_ON)
 		return status;
@@ -312,10 +319,10 @@ static int delete_device(const struct control_args *args)
 	answer = client_call(&client, "device_del",
 			     json_pack("{s:s,s:b}", "id", id, "force", args->force));
 	if (answer)
-		found = has_device(&client, id);
+		leaving = is_leaving(&client, id);
 	json_decref(answer);
-	status = found < 0 ? STATUS_ERROR : STATUS_OK;
-	if (found > 0)
+	status = leaving < 0 ? STATUS_ERROR : STATUS_OK;
+	if (leaving > 0)
 		status = wait_for_removal(&client, id, deadline);
 	if (status == STATUS_TIMEOUT)
 		message("%s: the guest has not let go of %s in time ('vmm device del %s %s' asks "

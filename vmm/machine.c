@@ -338,20 +338,17 @@ static bool control_reset(struct vmm *vm)
  */
 static void control_eject(struct vmm *vm, unsigned requests)
 {
-	uint32_t slots;
 	bool run;
 
 	park_and_wait(vm);
-	/* Only now: another vCPU may just have written the same, or something terminal. */
+	/* Only now: another vCPU may just have written something terminal. */
 	pthread_mutex_lock(&vm->lock);
-	slots = vm->ejected;
-	vm->ejected = 0;
 	requests |= vm->requests;
 	run = vm->state == MACHINE_RUNNING &&
 	      !(requests & (MACHINE_REQUEST_RESET | MACHINE_REQUEST_STOP));
 	pthread_mutex_unlock(&vm->lock);
 	pthread_mutex_lock(&vm->devices_lock);
-	machine_eject(vm, slots);
+	machine_eject(vm);
 	pthread_mutex_unlock(&vm->devices_lock);
 	if (run)
 		run_all(vm);

@@ -175,10 +175,10 @@ int machine_unplug(struct vmm *vm, const char *id, bool pull, struct vmm_error *
 void machine_take_out(struct vmm *vm, struct machine_device *md);
 
 /* machine_hotplug.c: PCI devices of a machine that was started. devices_lock held. */
-/* It has come / the guest shall let go of it. */
+/* It has come / the guest shall let go of it / it goes. */
 void machine_tell_slot(struct vmm *vm, const struct machine_device *md, enum acpi_slot_event event);
-/* Take out what the guest has let go of in `slots`, and what is pulled. vCPUs parked. */
-void machine_eject(struct vmm *vm, uint32_t slots);
+/* Take out what the guest has let go of (vm->ejected), and what is pulled. vCPUs parked. */
+void machine_eject(struct vmm *vm);
 /* The guest restarts: what shall leave does so now. vCPUs parked, before devices are reset. */
 void machine_eject_at_reset(struct vmm *vm);
 /* An address that is free, also in the guest's view; -1: none. */

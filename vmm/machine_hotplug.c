@@ -5,8 +5,8 @@
  * Coming: the device is on the bus, then the guest is told through ACPI. Going: the guest is asked;
  * when it has let go it writes its slot to the eject register (devices/acpi_pm.c). That parks the
  * vCPUs, as a reset does, and leaves a request. The control thread takes the device out while they
- * are parked: so none is in a handler of the device, and the guest sees it gone with that write. A
- * guest that restarts has let go of everything.
+ * are parked: so none is in a handler of the device, and after that write the guest sees an empty
+ * slot, or already the next device. A guest that restarts has let go of everything.
  *
  * What is pulled goes the same way unasked. The guest's driver does not notice, and would find no
  * other device in its slot: none comes there before the guest restarts.
@@ -35,12 +35,22 @@ static struct machine_device *find_ejected(struct vmm *vm, uint32_t slots)
 	return NULL;
 }
 
-void machine_eject(struct vmm *vm, uint32_t slots)
+/* Nothing is left of what was let go: the next device in a slot is another's. */
+static uint32_t take_ejected(struct vmm *vm)
+{
+	uint32_t slots;
+
+	pthread_mutex_lock(&vm->lock);
+	slots = vm->ejected;
+	vm->ejected = 0;
+	pthread_mutex_unlock(&vm->lock);
+	return slots;
+}
+
+static void take_out(struct vmm *vm, uint32_t slots)
 {
 	struct machine_device *md;
 
-	/* A slot may have been emptied by a reset, and filled anew, since its bit was written. */
-	slots &= acpi_pm_leaving(vm->acpi_pm);
 	while ((md = find_ejected(vm, slots))) {
 		if (md->pulled)
 			vm->pulled_slots |= UINT32_C(1) << slot_of(md);
@@ -49,9 +59,16 @@ void machine_eject(struct vmm *vm, uint32_t slots)
 	}
 }
 
+void machine_eject(struct vmm *vm)
+{
+	take_out(vm, take_ejected(vm));
+}
+
 void machine_eject_at_reset(struct vmm *vm)
 {
-	machine_eject(vm, UINT32_MAX);
+	/* Who writes to the eject register while another vCPU resets is not answered later. */
+	(void)take_ejected(vm);
+	take_out(vm, acpi_pm_leaving(vm->acpi_pm));
 	vm->pulled_slots = 0;
 }
 

@@ -55,5 +55,6 @@ void guest_main(void)
 		check_equal(await(X86_ACPI_PCI_DOWN), slots, "the-slot-that-is-asked-for");
 		check_io((uint8_t)~round);
 		let_go(slots);
+		print("let go %lu\n", round); /* from now on the slot may have another */
 	}
 }

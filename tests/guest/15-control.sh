@@ -137,12 +137,13 @@ rounds=5
 	--device debug-exit --serial "file:$tmp/hot.console" --timeout 100 --name hot </dev/null >"$tmp/hot.messages" 2>&1 &
 hot=$!
 pids+=("$hot")
-in_use() { grep -aqsx "in use $1" <(tr -d '\r' <"$tmp/hot.console"); }
+hot_says() { grep -aqsx "$1" <(tr -d '\r' <"$tmp/hot.console"); }
 there() { "$vmm" status hot; }
 until_true there || bail_out 'the VM hot does not start'
 for i in $(seq "$rounds"); do
-	"$vmm" device add hot "virtio-blk,path=$more,id=d" && until_true in_use "$i" &&
-		"$vmm" device del hot d || break
+	# The next one may come to the slot before the guest has had a look at it empty.
+	"$vmm" device add hot "virtio-blk,path=$more,id=d" && until_true hot_says "in use $i" &&
+		"$vmm" device del hot d && until_true hot_says "let go $i" || break
 done >"$tmp/hot.rounds" 2>&1
 # The last one may find the VM on its way out.
 wait "$hot"
@@ -201,6 +202,8 @@ two=$("$vmm" qmp two vmm-status | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')
 pids+=("$two")
 # One that does not answer, and then dies while somebody waits for it.
 kill -STOP "$two"
+stopped() { ! grep -qv '^[0-9]* (.*) T' /proc/"$two"/task/*/stat; } # each thread, in its time
+until_true stopped || bail_out 'it does not stop'
 expect 'ls does not wait for a VM that is silent' 0 'two                  silent' -- "$vmm" ls
 "$vmm" status two >"$console" 2>&1 &
 waiter=$!

@@ -7,12 +7,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <vmm.h>
 
+#include "core/types.h"
 #include "support/boot_image.h"
 
 /* What the guest does from its PVH entry on (32-bit code). */
@@ -25,6 +28,23 @@ static const uint8_t code_polite[] = {
 	0x66, 0xba, 0x10, 0x06, /* mov $0x610, %dx: eject */
 	0xef,                   /* out %eax, (%dx) */
 	0xeb, 0xf0,             /* jmp next */
+};
+/* Has the BARs of slots 0 to 3 decoded, and ejects all slots, asked or not, again and again. */
+static const uint8_t code_hostile[] = {
+	0xb8, 0x04, 0x08, 0x00, 0x80, /* mov $0x80000804, %eax: command register of slot 1 */
+	0x89, 0xc1,                   /* next: mov %eax, %ecx */
+	0x66, 0xba, 0xf8, 0x0c,       /* mov $0xcf8, %dx */
+	0xef,                         /* out %eax, (%dx) */
+	0x66, 0xba, 0xfc, 0x0c,       /* mov $0xcfc, %dx */
+	0xb8, 0x07, 0x00, 0x00, 0x00, /* mov $7, %eax */
+	0xef,                         /* out %eax, (%dx) */
+	0x66, 0xba, 0x10, 0x06,       /* mov $0x610, %dx: eject */
+	0x83, 0xc8, 0xff,             /* or $-1, %eax */
+	0xef,                         /* out %eax, (%dx) */
+	0x89, 0xc8,                   /* mov %ecx, %eax */
+	0x05, 0x00, 0x08, 0x00, 0x00, /* add $0x800, %eax: the next slot */
+	0x25, 0x04, 0x18, 0x00, 0x80, /* and $0x80001804, %eax */
+	0xeb, 0xd9,                   /* jmp next */
 };
 
 static int fd;
@@ -176,5 +196,73 @@ Test(api_hotplug, a_vm_that_stops_ends_the_wait, .timeout = 120)
 	cr_assert_eq(vmm_wait(vm, &result), 0);
 	cr_assert_eq(vmm_remove_device(vm, "a", &err), -ESHUTDOWN);
 	cr_assert_eq(vmm_pull_device(vm, "a", &err), -ESHUTDOWN);
+	end();
+}
+
+/* ---- all at once ---- */
+
+#define ROUNDS  20
+#define WORKERS 3
+
+static _Atomic bool done;
+
+/* Controllers with ports come and go, asked, pulled, or both; every fourth is the others' too. */
+static void *come_and_go(void *arg)
+{
+	const unsigned self = (unsigned)(uintptr_t)arg;
+	char device[32], port[32], *id = device + strlen("id=");
+	struct vmm_error e;
+	int rc;
+
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		snprintf(device, sizeof(device), "id=%c%u", i % 4 ? 'd' : 'a', i % 4 ? self : 0);
+		snprintf(port, sizeof(port), "id=p%u,name=p%u", self, self);
+		rc = vmm_add_device(vm, "virtio-serial", device, &e);
+		cr_assert(rc == 0 || rc == -EEXIST || rc == -ENOSPC, "%s", e.message);
+		(void)vmm_add_device(vm, "serial-port", port, &e); /* somewhere, or nowhere */
+		if (i % 2)
+			(void)vmm_remove_device(vm, id, &e);
+		*strchr(port, ',') = '\0';
+		rc = vmm_remove_device(vm, port + strlen("id="), &e);
+		cr_assert(rc == 0 || rc == -ENOENT, "%s", e.message);
+		while ((rc = vmm_remove_device(vm, id, &e)) == 1)
+			if (i % 5 == 0)
+				(void)vmm_pull_device(vm, id, &e);
+		cr_assert(rc == -ENOENT || rc == -EBUSY, "%s", e.message);
+	}
+	return NULL;
+}
+
+static void *disturb(void *arg UNUSED)
+{
+	struct vmm_error e;
+	char *json;
+
+	for (unsigned i = 0; !done; i++) {
+		cr_assert_eq(vmm_pause(vm, &e), 0, "%s", e.message);
+		cr_assert_eq(vmm_device_list(vm, &json, &e), 0, "%s", e.message);
+		free(json);
+		cr_assert_eq(vmm_resume(vm, &e), 0, "%s", e.message);
+		if (i % 4 == 0)
+			cr_assert_eq(vmm_reset(vm, &e), 0, "%s", e.message);
+	}
+	return NULL;
+}
+
+Test(api_hotplug, a_hostile_guest_and_many_users_at_once, .timeout = 300)
+{
+	pthread_t workers[WORKERS], other;
+
+	start(code_hostile, sizeof(code_hostile));
+	cr_assert_eq(pthread_create(&other, NULL, disturb, NULL), 0);
+	for (uintptr_t i = 0; i < WORKERS; i++)
+		cr_assert_eq(pthread_create(&workers[i], NULL, come_and_go, (void *)i), 0);
+	for (unsigned i = 0; i < WORKERS; i++)
+		pthread_join(workers[i], NULL);
+	done = true;
+	pthread_join(other, NULL);
+	cr_assert_eq(vmm_get_state(vm), VMM_STATE_RUNNING);
+	cr_assert_eq(vmm_reset(vm, &err), 0, "%s", err.message);
+	cr_assert_not(listed("\"leaving\""));
 	end();
 }
