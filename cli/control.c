@@ -3,6 +3,7 @@
  * The commands that talk to running VMs: which there are, and their arguments. Unlike those of
  * `vmm run` they have positional ones: the VM's name and what is to be done.
  */
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -37,11 +38,11 @@ static const struct verb {
 	 "--timeout; then ends with status 124, and the VM goes on.\n",
 	 1, 1, TAKES_TIMEOUT, RUNS(verb_stop)},
 	{"kill", "NAME", "end a VM at once", NULL, 1, 1, 0, RUNS(verb_simple)},
-	{"pause", "NAME", "stop its CPUs", NULL, 1, 1, 0, RUNS(verb_simple)},
-	{"resume", "NAME", "let them go on", NULL, 1, 1, 0, RUNS(verb_simple)},
-	{"reset", "NAME", "press the reset button", NULL, 1, 1, 0, RUNS(verb_simple)},
-	{"powerdown", "NAME", "press the power button", NULL, 1, 1, 0, RUNS(verb_simple)},
-	{"attach", "NAME [ID]", "talk to its console; Ctrl-a x detaches, and the VM goes on",
+	{"pause", "NAME", "stop the CPUs of a VM", NULL, 1, 1, 0, RUNS(verb_simple)},
+	{"resume", "NAME", "let the CPUs of a VM go on", NULL, 1, 1, 0, RUNS(verb_simple)},
+	{"reset", "NAME", "press the reset button of a VM", NULL, 1, 1, 0, RUNS(verb_simple)},
+	{"powerdown", "NAME", "press the power button of a VM", NULL, 1, 1, 0, RUNS(verb_simple)},
+	{"attach", "NAME [ID]", "talk to a console; Ctrl-a x detaches, and the VM goes on",
 	 "Shows what the console printed last, then what it prints. Who attaches takes it over from who\n"
 	 "was there before. ID: of the device, where a VM has several such consoles. There is one in a VM\n"
 	 "that was started with --detach, --serial attach or, for example, --console attach:/PATH.\n"
@@ -104,7 +105,8 @@ bool control_help(const char *command)
 	const struct verb *verb = find_verb(command);
 
 	if (verb)
-		printf("usage: vmm %s %s\n\n%s.\n%s%s", verb->name, verb->usage, verb->brief,
+		printf("usage: vmm %s %s\n\n%c%s.\n%s%s", verb->name, verb->usage,
+		       toupper((unsigned char)verb->brief[0]), verb->brief + 1,
 		       verb->help ? "\n" : "", verb->help ? verb->help : "");
 	return verb != NULL;
 }

@@ -119,7 +119,7 @@ json_t *client_call(struct client *client, const char *command, json_t *args)
 {
 	bool quits = strcmp(command, "quit") == 0, gone = false;
 	json_t *answer, *result;
-	const char *desc;
+	const char *desc, *cls;
 
 	answer = send_command(client, command, args) ? wait_answer(client, &gone) : NULL;
 	if (!answer && quits && gone)
@@ -130,7 +130,10 @@ json_t *client_call(struct client *client, const char *command, json_t *args)
 	}
 	result = json_incref(json_object_get(answer, "return"));
 	desc = json_string_value(json_object_get(json_object_get(answer, "error"), "desc"));
-	if (!result)
+	cls = json_string_value(json_object_get(json_object_get(answer, "error"), "class"));
+	if (!result && desc && cls && strcmp(cls, "DeviceNotFound") == 0)
+		complain(client, "%s ('vmm device ls %s' lists them)", desc, client->name);
+	else if (!result)
 		complain(client, "%s", desc ? desc : "the VM's answer makes no sense");
 	json_decref(answer);
 	return result;

@@ -230,13 +230,19 @@ static json_t *device_arguments(const char *text)
 		/* To the next comma that is not doubled. */
 		for (end = rest; *end && !(end[0] == ',' && end[1] != ','); end++)
 			end += end[0] == ',';
-		if (!equals || equals > end) {
-			usage_error("device add: '%s' is not key=value", rest);
+		if (!equals || equals > end)
+			equals = end;
+		key[equals - rest] = '\0';
+		if (!*key || (equals == end && strcmp(key, "help") == 0)) {
+			usage_error("device add: '%s' is not key=value ('vmm run --device "
+				    "%.*s,help' lists the keys)",
+				    rest, (int)len, text);
 			json_decref(args);
 			return NULL;
 		}
-		key[equals - rest] = '\0';
-		json_object_set_new(args, key, json_string(option_value(rest, key)));
+		/* As for --device: a key that is on or off may stand alone. */
+		json_object_set_new(args, key,
+				    json_string(equals == end ? "on" : option_value(rest, key)));
 		rest = *end ? end + 1 : end;
 	}
 	return args;

@@ -93,8 +93,8 @@ static void help_exit_status(void)
 	       "  odd   the guest wrote the value V to the device debug-exit: (V << 1 | 1) & 255.\n"
 	       "        V from 1 to 62 gives a status that means nothing else\n"
 	       "\n"
-	       "Other commands end with 0, 1 or 2; vmm stop with 124 if the guest goes on, and\n"
-	       "vmm attach with 129, 130 or 143 after a signal.\n");
+	       "Other commands end with 0, 1 or 2; vmm stop with 124 if the guest goes on, vmm device\n"
+	       "del if it keeps the device, and vmm attach with 129, 130 or 143 after a signal.\n");
 }
 
 static const struct {
@@ -127,9 +127,7 @@ int print_help(const char *topic)
 	}
 	names[CLI_COUNT(topics)] = NULL;
 	did_you_mean(hint, sizeof(hint), topic, "", names);
-	return usage_error(
-		"no help on '%s'%s (there is run, config, validate, check-host and exit-status)",
-		topic, hint);
+	return usage_error("no help on '%s'%s ('vmm help' lists the commands)", topic, hint);
 }
 
 int command_help(int argc, char **argv)

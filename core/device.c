@@ -259,8 +259,8 @@ static int no_such_action(const struct device *dev, const char *name, struct vmm
 	char choices[256];
 
 	if (!actions || !actions->name)
-		return error_set(err, ENOENT, "%s: there is no action \"%s\": a %s has none",
-				 dev->id, name, dev->cls->name);
+		return error_set(err, ENOENT, "%s: there is no action \"%s\": %s has none", dev->id,
+				 name, dev->cls->name);
 	for (unsigned i = 0; i < ARRAY_SIZE(names) - 1 && actions[i].name; i++)
 		names[i] = actions[i].name;
 	describe_choices(choices, sizeof(choices), name, names);

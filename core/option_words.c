@@ -108,6 +108,11 @@ static unsigned edit_distance(const char *a, const char *b)
 	return row[m];
 }
 
+static bool begins_as(const char *word, const char *name)
+{
+	return tolower((unsigned char)*word) == tolower((unsigned char)*name);
+}
+
 const char *nearest_name(const char *word, const char *const *names)
 {
 	/* One slip in three characters; more and the suggestion is a guess. */
@@ -117,7 +122,10 @@ const char *nearest_name(const char *word, const char *const *names)
 	for (; *names; names++) {
 		unsigned d = edit_distance(word, *names);
 
-		if (d < best && d < strlen(*names)) {
+		/* Of two that are as near: few slips are in the first letter. */
+		if ((d < best || (d == best && nearest && !begins_as(word, nearest) &&
+				  begins_as(word, *names))) &&
+		    d < strlen(*names)) {
 			best = d;
 			nearest = *names;
 		}

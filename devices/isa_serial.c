@@ -42,7 +42,7 @@ static const struct option_desc options[] = {
 		.type = OPTION_STRING,
 		.offset = offsetof(struct isa_serial, spec),
 		.fallback = "none",
-		.help = "the other end: stdio, pty, unix:PATH, file:PATH, ring or none",
+		.help = "the other end: stdio, pty, unix:PATH, attach:/PATH, file:PATH, ring or none",
 	},
 	{
 		.name = "index",

@@ -474,7 +474,7 @@ static const struct option_desc options[] = {
 	 .type = OPTION_STRING,
 	 .offset = offsetof(struct virtio_serial_port, spec),
 	 .fallback = "none",
-	 .help = "the other end: stdio, pty, unix:PATH, file:PATH, ring or none"},
+	 .help = "the other end: stdio, pty, unix:PATH, attach:/PATH, file:PATH, ring or none"},
 	OPTION_END,
 };
 

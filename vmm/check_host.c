@@ -254,10 +254,13 @@ int vmm_check_host(vmm_check_fn *fn, void *opaque)
 	check_kvm_host(&check);
 	check_io_uring(&check);
 	check_node(&check, "/dev/net/tun",
-		   "tap devices can be made; this version has no network device that uses them",
-		   "no tap devices; this version has no network device that would use them");
-	check_node(&check, "/dev/vhost-net", "in-kernel packet handling is there; not used yet",
-		   "no in-kernel packet handling; this version would not use it");
+		   "--net tap is possible: on an interface of this user, or as root on a new one",
+		   "no --net tap; --net user needs nothing of the host");
+	check_node(
+		&check, "/dev/vhost-net",
+		"--net tap,vhost=on is possible: the kernel moves the packets",
+		"no --net tap,vhost=on, which takes the module vhost_net; without it packets pass "
+		"through vmm");
 	check_memory(&check);
 	check_overcommit(&check);
 	check_hugepages(&check);

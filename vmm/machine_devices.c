@@ -245,7 +245,7 @@ int machine_plug(struct vmm *vm, const struct device_class *cls, const char *opt
 	else if (may_change(vm, cls))
 		ret = plug(vm, cls, options, err);
 	else
-		ret = error_set(err, EBUSY, "a %s can only be added before the VM starts",
+		ret = error_set(err, EBUSY, "%s devices can only be added before the VM starts",
 				cls->name);
 	machine_unlock_devices(vm);
 	return ret;
@@ -271,8 +271,8 @@ static int unplug(struct vmm *vm, const char *id, bool pull, uint64_t *ticket,
 	at_once = !vm->vcpus || dev->cls->kind == DEVICE_CHILD;
 	/* After a start that failed nobody is there to pull it out. */
 	if (!at_once && (!md->pci || (pull && !vm->control_started)))
-		return error_set(err, EBUSY, "%s: a %s%s cannot be removed while the VM runs", id,
-				 dev->cls->name, md->mmio ? " with transport=mmio" : "");
+		return error_set(err, EBUSY, "%s: %s devices%s cannot be removed while the VM runs",
+				 id, dev->cls->name, md->mmio ? " with transport=mmio" : "");
 	if (dev->children)
 		return error_set(err, EBUSY, "%s: remove the %u %s on it first", id, dev->children,
 				 dev->children == 1 ? "device" : "devices");

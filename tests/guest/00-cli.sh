@@ -169,8 +169,10 @@ refuses 'a balloon of no size' 2 "'big'" 'size' -- "$vmm" balloon a big
 refuses 'a disk of no size' 2 "'big'" 'size' -- "$vmm" disk resize a d0 big
 refuses 'a link that is neither up nor down' 2 'up|down' -- "$vmm" net link a net0 sideways
 refuses 'devices in another way' 2 'usage: vmm device' -- "$vmm" device list a
-refuses 'a device to add with a key that has no value' 2 "'b'" 'key=value' -- \
-	"$vmm" device add a scsi-disk,b
+refuses 'a device to add with a value that has no key' 2 "'=b'" 'key=value' -- \
+	"$vmm" device add a scsi-disk,=b
+refuses 'help on a device to add' 2 "'vmm run --device scsi-disk,help' lists the keys" -- \
+	"$vmm" device add a scsi-disk,help
 refuses 'stop with a timeout that is none' 2 '--timeout soon' -- "$vmm" stop a --timeout soon
 refuses 'QMP arguments that are no JSON' 2 'JSON' -- "$vmm" qmp a query-block '{'
 refuses '--serial with nothing' 2 '--serial needs a value' -- "${run[@]}" --serial=
@@ -339,7 +341,7 @@ shows '--serial help lists the streams' "$console" stdio pty unix:PATH file:PATH
 "$vmm" run --net help >"$console" 2>"$messages" </dev/null
 shows '--net help lists the networks, their keys and the card'"'"'s' "$console" user hostfwd= tap ifname= \
 	stream:unix:PATH dgram:unix:PATH none mac=
-for topic in run config validate check-host exit-status; do
+for topic in run config validate check-host exit-status ls device; do
 	if "$vmm" help "$topic" >"$console" 2>"$messages" && [ -s "$console" ] && [ ! -s "$messages" ]; then
 		ok "help $topic"
 	else
@@ -385,6 +387,7 @@ bad=0
 ! grep -q '^bad' "$console" || bad=1
 if [ "$status" = "$bad" ] && grep -q 'KVM' "$console" && grep -q 'io_uring' "$console"; then
 	ok 'check-host'
+	shows 'check-host says what comes of the network devices' "$console" '--net tap' '--net tap,vhost=on'
 else
 	not_ok 'check-host' "exit status $status" "$console" "$messages"
 fi

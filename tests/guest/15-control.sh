@@ -86,7 +86,14 @@ expect 'device ls' 0 'scsi0' -- "$vmm" device ls one
 expect 'device add' 0 '' -- "$vmm" device add one "scsi-disk,path=$more,id=s0"
 expect 'it is listed' 0 "path=$more" -- "$vmm" device ls one
 expect 'device del' 0 '' -- "$vmm" device del one s0
-expect 'it is gone' 1 "Device 's0' not found" -- "$vmm" device del one s0
+expect 'it is gone' 1 "Device 's0' not found ('vmm device ls one' lists them)" -- \
+	"$vmm" device del one s0
+expect 'a key that is on or off may stand alone' 0 '' -- \
+	"$vmm" device add one "scsi-disk,readonly,path=$more,id=s0"
+expect 'it is on' 0 'readonly=on' -- "$vmm" device ls one
+expect 'it goes' 0 '' -- "$vmm" device del one s0
+expect 'a serial port does not come' 1 'isa-serial devices can only be added before' -- \
+	"$vmm" device add one isa-serial,index=2
 expect 'a PCI device is added' 0 '' -- "$vmm" device add one virtio-rng,id=r1
 expect 'it is on the bus' 0 '"qdev_id": "r1"' -- "$vmm" qmp one query-pci
 expect 'a guest that has no ears keeps it' 124 'has not let go of r1' -- \

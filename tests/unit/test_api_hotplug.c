@@ -177,8 +177,9 @@ Test(api_hotplug, what_is_not_on_the_pci_bus_stays, .timeout = 120)
 {
 	start(code_deaf, sizeof(code_deaf));
 	cr_assert_eq(vmm_remove_device(vm, "m", &err), -EBUSY);
-	cr_assert_str_eq(err.message, "m: a virtio-rng with transport=mmio cannot be removed while "
-				      "the VM runs");
+	cr_assert_str_eq(err.message,
+			 "m: virtio-rng devices with transport=mmio cannot be removed while "
+			 "the VM runs");
 	cr_assert_eq(vmm_pull_device(vm, "m", &err), -EBUSY);
 	cr_assert_eq(vmm_pull_device(vm, "n", &err), -ENOENT);
 	vmm_stop(vm);

@@ -443,7 +443,7 @@ Test(device, an_unknown_action_gets_a_suggestion_and_the_list)
 				      "Possible: add, fail");
 	cr_assert_eq(device_create(&bare, &bare_class, NULL, NULL, &env, &err), 0);
 	cr_assert_eq(device_action(bare, "add", NULL, NULL, &err), -ENOENT);
-	cr_assert_str_eq(err.message, "bare: there is no action \"add\": a bare has none");
+	cr_assert_str_eq(err.message, "bare: there is no action \"add\": bare has none");
 	device_destroy(bare);
 	device_destroy(dev);
 }

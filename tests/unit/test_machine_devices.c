@@ -259,10 +259,10 @@ Test(machine_devices, once_started_only_children_come_and_go)
 	plug(&hub_class, NULL);
 	start();
 	refused(machine_plug(&vm, &hub_class, NULL, &err), -EBUSY,
-		"a hub can only be added before the VM starts");
+		"hub devices can only be added before the VM starts");
 	plug(&leaf_class, "id=x");
 	refused(machine_unplug(&vm, "hub0", false, &err), -EBUSY,
-		"hub0: a hub cannot be removed while the VM runs");
+		"hub0: hub devices cannot be removed while the VM runs");
 	cr_assert_eq(machine_unplug(&vm, "x", false, &err), 0, "%s", err.message);
 	cr_assert_str_eq(gone, "x ");
 	plug(&leaf_class, "id=x");

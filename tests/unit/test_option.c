@@ -281,6 +281,10 @@ Test(option, nearest_name_finds_slips_and_not_strangers)
 	cr_assert_str_eq(nearest_name("KERNEL", names), "kernel");
 	cr_assert_str_eq(nearest_name("disks", names), "disk");
 	cr_assert_str_eq(nearest_name("cpu", names), "cpus");
+	cr_assert_str_eq(nearest_name("cash", (const char *const[]){"path", "cache", NULL}),
+			 "cache");
+	cr_assert_str_eq(nearest_name("cash", (const char *const[]){"cache", "path", NULL}),
+			 "cache");
 	cr_assert_null(nearest_name("zebra", names));
 	cr_assert_null(nearest_name("", names));
 	cr_assert_null(nearest_name("xy", (const char *const[]){"ab", NULL}));
