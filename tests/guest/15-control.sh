@@ -7,16 +7,7 @@
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-[ -x "$vmm" ] || bail_out "$vmm is not there: make"
-[ -e "$build/guest/exit.elf" ] || bail_out "$build/guest is not there: make guests"
-if ! { exec 9<>/dev/kvm; } 2>/dev/null; then
-	echo "1..0 # SKIP /dev/kvm cannot be opened"
-	exit 0
-fi
-exec 9>&-
-
-export XDG_RUNTIME_DIR=$tmp/run
-mkdir "$XDG_RUNTIME_DIR"
+need_machine exit
 disk=$tmp/disk.img
 more=$tmp/more.img
 truncate -s 1M "$disk" "$more"

@@ -7,16 +7,7 @@
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-[ -x "$vmm" ] || bail_out "$vmm is not there: make"
-[ -e "$build/guest/shell.elf" ] || bail_out "$build/guest is not there: make guests"
-if ! { exec 9<>/dev/kvm; } 2>/dev/null; then
-	echo "1..0 # SKIP /dev/kvm cannot be opened"
-	exit 0
-fi
-exec 9>&-
-
-export XDG_RUNTIME_DIR=$tmp/run
-mkdir "$XDG_RUNTIME_DIR"
+need_machine shell
 truncate -s 1M "$tmp/disk.img"
 
 # soon NAME FILE TEXT: the file will have the text.

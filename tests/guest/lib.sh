@@ -119,6 +119,19 @@ until_true() {
 	return 1
 }
 
+# need_machine GUEST: vmm, the bare-metal guest and /dev/kvm, or the script ends; and a folder for the sockets of VMs.
+need_machine() {
+	[ -x "$vmm" ] || bail_out "$vmm is not there: make"
+	[ -e "$build/guest/$1.elf" ] || bail_out "$build/guest is not there: make guests"
+	if ! { exec 9<>/dev/kvm; } 2>/dev/null; then
+		echo "1..0 # SKIP /dev/kvm cannot be opened"
+		exit 0
+	fi
+	exec 9>&-
+	export XDG_RUNTIME_DIR=$tmp/run
+	mkdir "$XDG_RUNTIME_DIR"
+}
+
 # wait_for_end PID SECONDS: of any process; false if it lives on.
 wait_for_end() {
 	timeout "$2" tail -s 0.3 --pid="$1" -f /dev/null
