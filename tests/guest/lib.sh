@@ -139,6 +139,9 @@ wait_for_end() {
 
 # ---- tests that need a KVM which runs stock kernels ----
 
+# Seconds without a line after which an emulated host is taken for dead: no test is silent for as long.
+silence=${VMM_TEST_SILENCE:-400}
+
 # take_line LINE: of what such tests print. Numbers the results; notes what is done and how it ended.
 take_line() {
 	local name left=()
@@ -168,17 +171,28 @@ take_line() {
 # or, where its KVM can, on this machine; the options are those of testhost/run-if-needed. It prints TAP, numbered
 # or not and without a plan, and `# done TEST SECONDS s` after each test. Ends the script.
 run_todo() {
-	local attempt line
-	echo "# $("$repo/tests/testhost/needed" || :)"
-	# QEMU's emulation of nested virtualization is not perfect: a test host that dies (125) says nothing about
-	# vmm. Then the tests that are left get a fresh one, twice at most.
+	local attempt line lines host why reason patience=()
+	reason=$("$repo/tests/testhost/needed") && patience=(-t "$silence")
+	echo "# $reason"
+	# QEMU's emulation of nested virtualization is not perfect: a test host that dies (125), or stands still,
+	# says nothing about vmm. Then the tests that are left get a fresh one, twice at most.
 	for attempt in 1 2 3; do
-		while IFS= read -r line; do
-			take_line "$line"
-		done < <(
+		exec {lines}< <(
 			"$repo/tests/testhost/run-if-needed" "$@" "${todo[@]}"
 			echo "# status $?"
 		)
+		host=$!
+		while IFS= read -r "${patience[@]}" -u "$lines" line || { why=$? && false; }; do
+			take_line "$line"
+		done
+		# More than 128: read waited for too long. The host ends with the one who started it.
+		if [ "$why" -gt 128 ]; then
+			echo "# nothing from the test host in $silence s"
+			kill "$host"
+			cat <&"$lines" >/dev/null
+			status=125
+		fi
+		exec {lines}<&-
 		if [ "$status" != 125 ] || [ "$attempt" = 3 ]; then
 			break
 		fi
