@@ -140,7 +140,7 @@ wait_for_end() {
 # ---- tests that need a KVM which runs stock kernels ----
 
 # Seconds without a line after which an emulated host is taken for dead: no test is silent for as long.
-silence=${VMM_TEST_SILENCE:-400}
+silence=${VMM_TEST_SILENCE:-600}
 
 # take_line LINE: of what such tests print. Numbers the results; notes what is done and how it ended.
 take_line() {
