@@ -66,6 +66,7 @@ struct raw_params {
 	bool direct;
 	uint32_t sector_size; /* that the guest will see; 0: what the image needs */
 	struct engine *engine;
+	struct block_file_system *file_system; /* what is known; updated */
 	const struct log *log;
 	const struct block_seams *seams; /* may be NULL */
 };

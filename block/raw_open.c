@@ -53,7 +53,7 @@ static int raw_create(struct block_layer **layer, const struct raw_params *param
 		close(file->fd);
 		return error_set(err, ENOMEM, "out of memory");
 	}
-	raw_file_probe_punch(file);
+	raw_file_probe(file, params->file_system);
 	raw->layer.ops = &raw_ops;
 	raw->layer.info = (struct block_info){
 		.size = file->size,
