@@ -286,6 +286,7 @@ static int open_layers(struct block *block, const struct block_options *options,
 		       const struct block_seams *seams, struct vmm_error *err)
 {
 	const bool overlay = options->snapshot && !options->readonly;
+	struct block_file_system unknown = {.known = false};
 	const struct raw_params params = {
 		.what = block->what,
 		.path = options->path,
@@ -293,6 +294,7 @@ static int open_layers(struct block *block, const struct block_options *options,
 		.direct = block->cache == BLOCK_CACHE_NONE,
 		.sector_size = (uint32_t)options->logical_block_size,
 		.engine = block->engine,
+		.file_system = block->shared ? &block->shared->file_system : &unknown,
 		.log = block->log,
 		.seams = seams,
 	};

@@ -14,6 +14,7 @@
 #ifndef BLOCK_BLOCK_H
 #define BLOCK_BLOCK_H
 
+#include <sys/types.h>
 #include <sys/uio.h>
 
 #include "core/log.h"
@@ -139,6 +140,17 @@ int block_open(struct block **block, const struct block_options *options, const 
 	       struct loop *loop, const struct log *log, struct vmm_error *err) MUST_CHECK;
 
 /*
+ * What the file system of the image that was last opened can do, so that a thousand images on it
+ * do not ask a thousand times. Hints: where one is wrong, requests find out.
+ */
+struct block_file_system {
+	bool known;
+	dev_t dev;
+	bool writes_wait; /* a buffered write is never taken without waiting */
+	bool can_punch;   /* PUNCH_HOLE worked in one image; false: try in the next one */
+};
+
+/*
  * What disks of one loop share: a controller with a thousand of them has one ring, not a thousand,
  * and enters the kernel once for all that a turn has submitted. Engines come with the first disk
  * that uses them and go with the last. Set `loop`, the rest is 0; outlives its disks. Loop's
@@ -149,6 +161,7 @@ struct block_engines {
 	struct loop *loop;
 	struct engine *engines[BLOCK_ENGINE_THREADS + 1]; /* by enum block_engine */
 	unsigned users[BLOCK_ENGINE_THREADS + 1];
+	struct block_file_system file_system;
 };
 
 /* As block_open on engines->loop, with an engine of these. */

@@ -58,7 +58,7 @@ int block_open_seams(struct block **block, const struct block_options *options, 
 		     struct loop *loop, const struct log *log, const struct block_seams *seams,
 		     struct vmm_error *err) MUST_CHECK;
 
-/* What a raw layer needs; strings are copied, the engine is not owned. */
+/* What a raw layer needs; what, engine and log outlive it. */
 struct raw_params {
 	const char *what;
 	const char *path;
@@ -66,6 +66,7 @@ struct raw_params {
 	bool direct;
 	uint32_t sector_size; /* that the guest will see; 0: what the image needs */
 	struct engine *engine;
+	struct block_file_system *file_system; /* what is known; updated */
 	const struct log *log;
 	const struct block_seams *seams; /* may be NULL */
 };

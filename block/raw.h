@@ -14,7 +14,7 @@ struct raw {
 	struct engine *engine;
 	const struct log *log;
 	struct log_limit limit;
-	char *what;
+	const char *what;
 
 	bool no_punch; /* the file system or device refused */
 	bool no_zero_range;

@@ -157,21 +157,35 @@ static void measure_file(struct raw_file *file, const struct stat *st)
 {
 	const uint64_t block = clamp_size(MIN((uint64_t)st->st_blksize, UINT64_C(4096)));
 
+	file->dev = st->st_dev;
 	file->size = (uint64_t)st->st_size;
 	file->sector_size = BLOCK_SECTOR_SIZE;
 	file->physical_size = (uint32_t)block;
 	file->discard_alignment = (uint32_t)block;
 	file->fallocate_alignment = 1;
-	file->writes_wait = !file->direct && buffered_writes_wait(file->fd);
 }
 
-void raw_file_probe_punch(struct raw_file *file)
+/* Beyond the end there is nothing to lose, and the answer is the same. */
+static bool try_punch(const struct raw_file *file)
+{
+	return fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			 (off_t)align_up(file->size, 4096), 4096) == 0;
+}
+
+void raw_file_probe(struct raw_file *file, struct block_file_system *fs)
 {
 	if (file->block_device || !file->writable)
 		return;
-	/* Beyond the end there is nothing to lose, and the answer is the same. */
-	file->can_punch = fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-				    (off_t)align_up(file->size, 4096), 4096) == 0;
+	if (!fs->known || fs->dev != file->dev)
+		*fs = (struct block_file_system){
+			.known = true,
+			.dev = file->dev,
+			.writes_wait = buffered_writes_wait(file->fd),
+		};
+	if (!fs->can_punch)
+		fs->can_punch = try_punch(file);
+	file->writes_wait = !file->direct && fs->writes_wait;
+	file->can_punch = fs->can_punch;
 }
 
 static int measure(struct raw_file *file, const char *path, struct vmm_error *err)

@@ -5,8 +5,7 @@
 #ifndef BLOCK_RAW_FILE_H
 #define BLOCK_RAW_FILE_H
 
-#include "core/error.h"
-#include "core/log.h"
+#include "block/block.h"
 
 struct raw_file {
 	int fd;
@@ -15,6 +14,7 @@ struct raw_file {
 	bool block_device;
 	bool writes_wait;             /* a buffered write is never taken without waiting */
 	bool can_punch;               /* PUNCH_HOLE is worth a try */
+	dev_t dev;                    /* the file system; of files only */
 	uint64_t size;                /* bytes */
 	uint32_t sector_size;         /* the smallest unit that a guest should use */
 	uint32_t physical_size;       /* bytes */
@@ -30,10 +30,11 @@ int raw_file_open(struct raw_file *file, const char *what, const char *path, boo
 		  bool direct, const struct log *log, struct vmm_error *err) MUST_CHECK;
 
 /*
- * Find out can_punch of a file. This may count as a change of it (its mtime): only when nothing can
- * refuse the image any more.
+ * Find out writes_wait and can_punch of a file that may be written, as far as *fs does not know
+ * them. This may count as a change of it (its mtime): only when nothing can refuse the image any
+ * more.
  */
-void raw_file_probe_punch(struct raw_file *file);
+void raw_file_probe(struct raw_file *file, struct block_file_system *fs);
 
 /* Set (0: only look at) the size; file->size is what there is, in whole units for O_DIRECT. */
 int raw_file_resize(struct raw_file *file, uint64_t size, struct vmm_error *err) MUST_CHECK;

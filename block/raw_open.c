@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "block/raw.h"
@@ -20,7 +19,6 @@ static void raw_close(struct block_layer *layer)
 	}
 	close(raw->file.fd);
 	free(raw->zeroes);
-	free(raw->what);
 	free(raw);
 }
 
@@ -46,14 +44,11 @@ static int raw_create(struct block_layer **layer, const struct raw_params *param
 {
 	struct raw *raw = calloc(1, sizeof(*raw));
 
-	if (raw)
-		raw->what = strdup(params->what);
-	if (!raw || !raw->what) {
-		free(raw);
+	if (!raw) {
 		close(file->fd);
 		return error_set(err, ENOMEM, "out of memory");
 	}
-	raw_file_probe_punch(file);
+	raw_file_probe(file, params->file_system);
 	raw->layer.ops = &raw_ops;
 	raw->layer.info = (struct block_info){
 		.size = file->size,
@@ -67,6 +62,7 @@ static int raw_create(struct block_layer **layer, const struct raw_params *param
 	raw->file = *file;
 	raw->no_punch = !file->can_punch;
 	raw->gate = file->direct && file->offset_alignment > BLOCK_SECTOR_SIZE;
+	raw->what = params->what;
 	raw->engine = params->engine;
 	raw->log = params->log;
 	list_init(&raw->spare);

@@ -21,11 +21,10 @@ static void class_names(const char **names)
 
 bool device_class_known(const char *cls)
 {
-	const char *names[MAX_CLASSES + 1];
+	struct vmm_device_info info;
 
-	class_names(names);
-	for (unsigned i = 0; names[i]; i++) {
-		if (strcmp(names[i], cls) == 0)
+	for (unsigned i = 0; vmm_device_class(i, &info); i++) {
+		if (strcmp(info.name, cls) == 0)
 			return true;
 	}
 	return false;

@@ -56,15 +56,18 @@ void *with_room(void *array, size_t count, size_t size)
 
 char *format(const char *fmt, ...)
 {
+	char start[128], *text;
 	va_list ap, again;
-	char *text;
-	int len;
+	size_t size;
 
 	va_start(ap, fmt);
 	va_copy(again, ap);
-	len = vsnprintf(NULL, 0, fmt, ap);
-	text = allocate((size_t)len + 1);
-	vsnprintf(text, (size_t)len + 1, fmt, again);
+	size = (size_t)vsnprintf(start, sizeof(start), fmt, ap) + 1;
+	text = allocate(size);
+	if (size <= sizeof(start))
+		memcpy(text, start, size);
+	else
+		vsnprintf(text, size, fmt, again);
 	va_end(again);
 	va_end(ap);
 	return text;

@@ -212,19 +212,15 @@ static void clear_field(const struct option_desc *desc, void *out)
 static int set_defaults(const struct option_desc *table, const char *what, void *out,
 			struct vmm_error *err)
 {
-	const struct option_desc *desc;
-	int r;
+	int r = 0;
 
-	for (desc = table; desc->name; desc++)
+	/* Also after an error every field is cleared, for options_free. */
+	for (const struct option_desc *desc = table; desc->name; desc++) {
 		clear_field(desc, out);
-	for (desc = table; desc->name; desc++) {
-		if (!desc->fallback)
-			continue;
-		r = set_value(desc, what, desc->fallback, out, err);
-		if (r)
-			return r;
+		if (!r && desc->fallback)
+			r = set_value(desc, what, desc->fallback, out, err);
 	}
-	return 0;
+	return r;
 }
 
 /* ---- the whole text ---- */
@@ -232,15 +228,12 @@ static int set_defaults(const struct option_desc *table, const char *what, void 
 /* Copy the item at `text` to `item`, ",," as ",". Returns where the next begins; NULL: was last. */
 static const char *next_item(const char *text, char *item)
 {
-	for (; *text; text++) {
-		if (*text == ',' && *++text != ',') {
-			*item = '\0';
-			return text;
-		}
-		*item++ = *text;
-	}
-	*item = '\0';
-	return NULL;
+	const char *comma;
+
+	for (; (comma = strchrnul(text, ','))[0] && comma[1] == ','; text = comma + 2)
+		item = mempcpy(item, text, (size_t)(comma - text) + 1);
+	*(char *)mempcpy(item, text, (size_t)(comma - text)) = '\0';
+	return *comma ? comma + 1 : NULL;
 }
 
 static int missing_item(const char *what, struct vmm_error *err)

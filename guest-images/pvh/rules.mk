@@ -3,7 +3,7 @@
 # Bare-metal guests: $(O)/guest/NAME.elf from guest-images/pvh/NAME.c (or .S) and lib/. Included by
 # the Makefile; `make guests` builds them all.
 
-guest_names := blk counter exit fault hello hotplug msix panic pci reboot rings rtc shell smp uart
+guest_names := blk counter exit fault hello hotplug msix panic pci reboot rings rtc shell smp start uart
 guest_lib   := acpi blk irq pci rt start virtio vqueue
 GUEST_PROGRAMS += $(guest_names:%=$(O)/guest/%.elf)
 
@@ -32,8 +32,8 @@ $(O)/guest/%.o: guest-images/pvh/%.S guest-images/pvh/rules.mk
 	$(call say,AS,$<)
 	$(Q)$(GUEST_CC) $(guest_cflags) -MMD -MP -c -o $@ $<
 
-# This one has an entry point of its own and nothing else.
-$(O)/guest/exit.elf: $(O)/guest/exit.o guest-images/pvh/lib/guest.ld
+# These have an entry point of their own and nothing else.
+$(O)/guest/exit.elf $(O)/guest/start.elf: $(O)/guest/%.elf: $(O)/guest/%.o guest-images/pvh/lib/guest.ld
 	$(call say,LD,$@)
 	$(Q)$(guest_link)
 

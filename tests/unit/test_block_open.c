@@ -240,6 +240,73 @@ Test(block_open, a_refused_image_is_not_touched)
 	expect_untouched(EINVAL);
 }
 
+/* Open and close it as one of the disks that share *engines: whether it can discard. */
+static bool shared_can_discard(struct block_engines *engines)
+{
+	struct block *block;
+	bool can;
+
+	cr_assert_eq(block_open_shared(&block, &f.options, "disk0", engines, &f.log, &f.err), 0,
+		     "%s", f.err.message);
+	can = block_info(block)->can_discard;
+	block_close(block);
+	return can;
+}
+
+static dev_t device_of(const char *path)
+{
+	struct stat st;
+
+	cr_assert_eq(stat(path, &st), 0);
+	return st.st_dev;
+}
+
+Test(block_open, what_is_known_of_the_file_system_is_not_tried_again)
+{
+	const struct timespec long_ago[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+	struct block_engines engines = {
+		.loop = f.loop,
+		.file_system = {.known = true, .dev = device_of(f.path), .can_punch = true},
+	};
+	struct stat st;
+
+	cr_assert_eq(utimensat(AT_FDCWD, f.path, long_ago, 0), 0);
+	cr_assert(shared_can_discard(&engines));
+	cr_assert_eq(stat(f.path, &st), 0);
+	cr_assert_eq(st.st_mtim.tv_sec, 1000);
+}
+
+Test(block_open, what_another_file_system_can_do_does_not_count)
+{
+	struct block_engines engines = {.loop = f.loop};
+	const bool can = shared_can_discard(&engines);
+	const bool wait = engines.file_system.writes_wait;
+
+	engines.file_system = (struct block_file_system){
+		.known = true,
+		.dev = device_of(f.path) + 1,
+		.can_punch = !can,
+		.writes_wait = !wait,
+	};
+	cr_assert_eq(shared_can_discard(&engines), can);
+	cr_assert_eq(engines.file_system.dev, device_of(f.path));
+	cr_assert_eq(engines.file_system.can_punch, can);
+	cr_assert_eq(engines.file_system.writes_wait, wait);
+}
+
+Test(block_open, a_disk_that_is_only_read_says_nothing_about_its_file_system)
+{
+	struct block_engines engines = {.loop = f.loop};
+	const bool can = shared_can_discard(&engines);
+
+	engines.file_system = (struct block_file_system){.known = false};
+	f.options.readonly = true;
+	cr_assert_not(shared_can_discard(&engines));
+	cr_assert_not(engines.file_system.known);
+	f.options.readonly = false;
+	cr_assert_eq(shared_can_discard(&engines), can);
+}
+
 Test(block_open, a_process_that_holds_a_lock_is_named)
 {
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
