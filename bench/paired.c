@@ -29,7 +29,7 @@ struct command {
 	const char *name;
 	int status;
 	char **argv;
-	bool speaks; /* each run so far wrote something */
+	bool speaks;                  /* each run so far wrote something */
 	double first_byte[MAX_PAIRS]; /* milliseconds */
 	double milliseconds[MAX_PAIRS];
 	double mebibytes[MAX_PAIRS];
