@@ -77,3 +77,15 @@ status_has() {
 	ask action "$1" status
 	[ "$(value "$2")" = "$3" ]
 }
+
+# sends_plainly NIC [COMMAND...]: from now on it sends without NAPI; COMMAND leads to its namespace. A kernel that breaks
+# the queues of its devices at a shutdown (virtio_dev_shutdown) can otherwise spin for ever in start_xmit of a card
+# that is busy then, whatever the device does: it waits for the end of buffers at which it does not look any more.
+sends_plainly() {
+	card=$1
+	shift
+	command -v ethtool || return 0
+	"$@" ip link set "$card" down
+	"$@" ethtool -C "$card" tx-frames 0
+	"$@" ip link set "$card" up
+}

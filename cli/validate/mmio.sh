@@ -6,9 +6,10 @@
 #
 #: title   virtio-mmio: the other transport
 #: class   virtio-blk
+#: include lib-net.sh
 #: modules virtio_mmio virtio_blk virtio_scsi sd_mod virtio_net virtio_console virtio_balloon virtio_rng
 #: modules crc32c_generic crc32c_intel
-#: tools   fio
+#: tools   fio ip ethtool
 #: cpus    2
 #: memory  768M
 #: file    data 128M
@@ -24,6 +25,8 @@
 #: device  virtio-balloon id=balloon,transport=mmio
 #: device  virtio-rng id=rng0,transport=mmio
 #: device  virtio-rng id=rng1,transport=mmio
+
+. /bin/lib-net.sh
 
 full=$((768 << 20))
 drivers='virtio_blk virtio_scsi virtio_net virtio_console virtio_balloon virtio_rng'
@@ -207,6 +210,8 @@ check_module() {
 
 check reboot 120 'guest reboot with all of them busy'
 check_reboot() {
+	sends_plainly eth0
+	wait_until 10 reaches 10.0.2.2
 	for serial in data unit; do
 		disk $serial
 		load_disk "$dev"

@@ -348,6 +348,13 @@ check_module() {
 
 check reboot 120 'guest reboot with the network busy'
 check_reboot() {
+	nic 1
+	sends_plainly "$nic"
+	nic 2
+	sends_plainly "$nic"
+	sends_plainly "$(peer_nic 10.1.0)" in_peer
+	wait_until 10 reaches 10.0.2.2
+	wait_until 10 reaches 10.1.0.2
 	ask stream busy listen:0 1G 1G
 	nc 10.0.2.2 "$answer" </dev/zero >/dev/null &
 	ping -f 10.1.0.2 >/dev/null &

@@ -171,6 +171,8 @@ check_module() {
 check reboot 120 'guest reboot with the network busy'
 check_reboot() {
 	need_vhost
+	sends_plainly "$nic"
+	wait_until 10 reaches 10.9.0.1
 	ask stream busy listen:0 1G 1G
 	nc 10.9.0.1 "$answer" </dev/zero >/dev/null &
 	wait_until 10 under_way
