@@ -31,7 +31,7 @@ export VMM_STOCK_NEWER_KERNEL=$newer/vmlinuz
 
 todo=("$@")
 [ $# -gt 0 ] ||
-	todo=(disks_2 disks_1 persistence small_memory luns reboot triple_fault panic disk_full kill vhost hotplug debian)
+	todo=(disks_2 disks_1 persistence small_memory luns reboot triple_fault panic disk_full kill vhost hotplug debian control)
 
 # Memory of the test host is lazy: one guest has 5 GiB and touches little of it. Two minutes for each round
 # of the test hotplug.
