@@ -286,6 +286,7 @@ enum vmm_event_kind {
 	VMM_EVENT_PORT,           /* the guest has opened (value 1) or closed (0) a serial port */
 	VMM_EVENT_BALLOON,        /* value: bytes of memory that the balloon leaves to the guest */
 	VMM_EVENT_STOPPED,        /* value: an enum vmm_exit_kind; nothing follows it */
+	VMM_EVENT_TRAY, /* the tray of a CD-ROM drive has opened (value 1) or closed (0) */
 };
 
 #define VMM_EVENT_DEVICE_MAX 64
