@@ -38,6 +38,12 @@ fi
 expect 'a second VM of the same name is refused' 1 'a VM with the name one runs already' -- \
 	"${start[@]}" --name one
 expect 'and the first one goes on' 0 'running' -- "$vmm" status one
+expect 'a VM whose name leads nowhere says so' 1 'the VM lone cannot be controlled by its name' -- \
+	env -u XDG_RUNTIME_DIR "$vmm" run --kernel "$build/guest/exit.elf" --memory 64M --serial none --net none \
+	--device debug-exit --name lone
+expect 'but not where nobody is to control it' 1 '' -- \
+	env -u XDG_RUNTIME_DIR "$vmm" run --kernel "$build/guest/exit.elf" --memory 64M --serial none --net none \
+	--device debug-exit --name lone --control none
 expect 'a second VM at the same socket is refused' 1 'another VM is already controlled' -- \
 	"$vmm" run --kernel "$idle" --memory 64M --serial none \
 	--control "unix:$XDG_RUNTIME_DIR/vmm/one/control.sock"
