@@ -220,7 +220,7 @@ const struct qmp_command control_commands[] = {
 	{"query-iothreads", .run = run_query_iothreads, ANSWERS, DIFFERS("vmm-always-empty")},
 	{"query-pci", .run = run_query_pci, ANSWERS},
 	{"query-block", .run = run_query_block, ANSWERS, DIFFERS("vmm-device-id-is-node-name")},
-	{"query-blockstats", .run = run_query_blockstats, ANSWERS, DIFFERS("vmm-no-times")},
+	{"query-blockstats", .run = run_query_blockstats, ANSWERS, DIFFERS("vmm-no-merges")},
 	{"query-chardev", .run = run_query_chardev, ANSWERS, DIFFERS("vmm-label-is-device-id")},
 	{"query-balloon", .run = run_query_balloon, ANSWERS},
 	{"query-rx-filter", .args = filter_args, .run = run_query_rx_filter, ANSWERS},

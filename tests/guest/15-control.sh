@@ -163,6 +163,7 @@ fi
 
 expect 'qmp runs one command' 0 '"running": true' -- "$vmm" qmp one query-status
 expect 'qmp takes arguments' 0 '{}' -- "$vmm" qmp one block_resize '{"device":"d0","size":3145728}'
+expect 'qmp tells how long requests took' 0 '"rd_total_time_ns": 0' -- "$vmm" qmp one query-blockstats
 expect 'qmp tells errors' 1 'has not been found' -- "$vmm" qmp one frobnicate
 printf '%s\n' 'garbage' '{"execute":"query-name","id":7}' | "$vmm" qmp one >"$console" 2>&1
 if grep -q 'JSON parse error' "$console" && grep -q '{"return": {"name": "one"}, "id": 7}' "$console"; then
