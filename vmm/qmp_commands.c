@@ -169,7 +169,7 @@ static int run_query_commands(struct qmp_call *call)
 
 static int run_query_schema(struct qmp_call *call)
 {
-	call->result = qmp_schema(control_commands, control_events);
+	call->result = qmp_schema(control_commands, control_returns, control_events);
 	return 0;
 }
 
