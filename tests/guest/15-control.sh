@@ -80,6 +80,9 @@ expect 'balloon asks' 0 '' -- "$vmm" balloon one 48M
 expect 'the target has been set' 0 '"target": 50331648' -- \
 	"$vmm" device act one virtio-balloon0 status
 expect 'device ls' 0 'scsi0' -- "$vmm" device ls one
+expect 'a drive comes' 0 '' -- "$vmm" device add one scsi-cd,id=cd0,target=1
+expect 'its tray opens' 0 '{}' -- "$vmm" qmp one blockdev-open-tray '{"id":"cd0"}'
+expect 'it goes' 0 '' -- "$vmm" device del one cd0
 expect 'device add' 0 '' -- "$vmm" device add one "scsi-disk,path=$more,id=s0"
 expect 'it is listed' 0 "path=$more" -- "$vmm" device ls one
 expect 'device del' 0 '' -- "$vmm" device del one s0
@@ -181,6 +184,7 @@ else
 	not_ok 'the VM and who watched it have ended' '' "$tmp/events"
 fi
 for event in STOP RESUME RESET POWERDOWN 'DEVICE_DELETED {"device": "s0"' \
+	'DEVICE_TRAY_MOVED {"device": "cd0", "id": "cd0", "tray-open": true}' \
 	'SHUTDOWN {"guest": false, "reason": "host-qmp-quit"}'; do
 	if grep -qF "$event" "$tmp/events"; then
 		ok "an event was printed: $event"
