@@ -38,12 +38,17 @@ struct block {
 	struct {
 		uint64_t operations, bytes; /* submitted and not refused */
 		uint64_t errors;            /* that ended with one, or were refused */
+		uint64_t time_ns;           /* of those that were not refused, until they ended */
 	} counters[BLOCK_WRITE_ZEROES + 1]; /* by enum block_op */
+	uint64_t last_ns;                   /* when one ended; 0: none has */
 	struct loop_hook hook;
 	struct list finished; /* results that wait for the hook; the result is in priv.u[0] */
 };
 
 /* --- requests --- */
+
+/* In priv.start_ns: there was nothing to start, so that its time does not count. */
+#define NOT_STARTED UINT64_MAX
 
 static void block_finish_later(struct block *block, struct block_request *req, int result)
 {
@@ -58,6 +63,10 @@ static void block_finish(struct block *block, struct block_request *req, int res
 	block->in_flight--;
 	if (result < 0 && (unsigned)req->op <= BLOCK_WRITE_ZEROES)
 		block->counters[req->op].errors++;
+	if (req->priv.start_ns != NOT_STARTED) {
+		block->last_ns = loop_now(block->loop);
+		block->counters[req->op].time_ns += block->last_ns - req->priv.start_ns;
+	}
 	req->done(req, result);
 }
 
@@ -146,9 +155,11 @@ void block_submit(struct block *block, struct block_request *req)
 	trace_block_submit(block->what, req, req->op, req->offset, req->length);
 	block->in_flight++;
 	if (check <= 0) {
+		req->priv.start_ns = NOT_STARTED;
 		block_finish_later(block, req, check);
 		return;
 	}
+	req->priv.start_ns = loop_now(block->loop);
 	block->counters[req->op].operations++;
 	block->counters[req->op].bytes += req->length;
 	block->submitting = true;
@@ -187,6 +198,7 @@ void block_stats(const struct block *block, struct report *report)
 		report_u64(report, "operations", block->counters[i].operations);
 		report_u64(report, "bytes", block->counters[i].bytes);
 		report_u64(report, "errors", block->counters[i].errors);
+		report_u64(report, "time-ns", block->counters[i].time_ns);
 		report_end(report);
 	}
 }
@@ -199,6 +211,8 @@ void block_report(const struct block *block, struct report *report)
 	report_string(report, "engine", block->info.engine);
 	report_string(report, "cache", block_cache_names[block->cache]);
 	report_bool(report, "writeback", block->writeback);
+	if (block->last_ns)
+		report_u64(report, "idle-ns", loop_now(block->loop) - block->last_ns);
 	block_stats(block, report);
 }
 

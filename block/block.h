@@ -124,6 +124,7 @@ struct block_request {
 	/* Private to the backend while in flight. */
 	struct {
 		struct list link;
+		uint64_t start_ns; /* the front's; the rest is the layers' */
 		uint64_t u[6];
 		void *p[4];
 	} priv;
@@ -203,14 +204,15 @@ struct block_resize_args {
 extern const struct option_desc block_resize_options[];
 
 /*
- * What there is to say about a disk: size, sectors, engine, requests and bytes so far. For the
- * `status` action that every disk device has.
+ * What there is to say about a disk: size, sectors, engine, how long it has been idle, requests and
+ * bytes so far. For the `status` action that every disk device has.
  */
 void block_report(const struct block *block, struct report *report);
 
 /*
  * Of these, what counts: requests in flight, and of each kind how many there were so far, how many
- * bytes they were for, and how many failed. For the class's `stats`.
+ * bytes they were for, how many failed, and the time from their submission to their completion
+ * taken together. For the class's `stats`.
  */
 void block_stats(const struct block *block, struct report *report);
 

@@ -144,9 +144,11 @@ static void put_ballooned(const struct metric *m)
 	put_count(m, at(at(m->vm, "memory"), "ballooned"), NULL);
 }
 
+typedef void put_fn(const struct metric *m, const json_t *value, const char *const *labels);
+
 /* A number `what` of the objects `parts` that a device has: {"read":{"bytes":…}}. */
 static void put_parts(const struct metric *m, const char *label, const char *const *parts,
-		      const char *what)
+		      const char *what, put_fn *put)
 {
 	const json_t *device;
 	size_t i;
@@ -156,9 +158,8 @@ static void put_parts(const struct metric *m, const char *label, const char *con
 		const char *id = json_string_value(at(device, "id"));
 
 		for (const char *const *part = parts; *part; part++)
-			put_count(
-				m, at(at(device, *part), what),
-				(const char *const[]){"device", id ? id : "", label, *part, NULL});
+			put(m, at(at(device, *part), what),
+			    (const char *const[]){"device", id ? id : "", label, *part, NULL});
 	}
 }
 
@@ -167,32 +168,37 @@ static const char *const net_parts[] = {"rx", "tx", NULL};
 
 static void put_disk_operations(const struct metric *m)
 {
-	put_parts(m, "operation", disk_parts, "operations");
+	put_parts(m, "operation", disk_parts, "operations", put_count);
 }
 
 static void put_disk_bytes(const struct metric *m)
 {
-	put_parts(m, "operation", disk_parts, "bytes");
+	put_parts(m, "operation", disk_parts, "bytes", put_count);
 }
 
 static void put_disk_errors(const struct metric *m)
 {
-	put_parts(m, "operation", disk_parts, "errors");
+	put_parts(m, "operation", disk_parts, "errors", put_count);
+}
+
+static void put_disk_time(const struct metric *m)
+{
+	put_parts(m, "operation", disk_parts, "time-ns", put_seconds);
 }
 
 static void put_net_packets(const struct metric *m)
 {
-	put_parts(m, "direction", net_parts, "packets");
+	put_parts(m, "direction", net_parts, "packets", put_count);
 }
 
 static void put_net_bytes(const struct metric *m)
 {
-	put_parts(m, "direction", net_parts, "bytes");
+	put_parts(m, "direction", net_parts, "bytes", put_count);
 }
 
 static void put_net_dropped(const struct metric *m)
 {
-	put_parts(m, "direction", net_parts, "dropped");
+	put_parts(m, "direction", net_parts, "dropped", put_count);
 }
 
 /* What the guest's driver says, where it is asked (stats-interval). */
@@ -228,6 +234,8 @@ static const struct {
 	{"disk_operations_total", "counter", "Requests of the guest.", put_disk_operations},
 	{"disk_bytes_total", "counter", "Bytes of these requests.", put_disk_bytes},
 	{"disk_errors_total", "counter", "Requests that failed.", put_disk_errors},
+	{"disk_seconds_total", "counter", "Time that these requests took, added up.",
+	 put_disk_time},
 	{"net_packets_total", "counter", "Packets to the guest (rx) and from it.", put_net_packets},
 	{"net_bytes_total", "counter", "Bytes of these packets.", put_net_bytes},
 	{"net_dropped_total", "counter", "Packets that were dropped.", put_net_dropped},

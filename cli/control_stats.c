@@ -139,7 +139,31 @@ static void print_memory(const struct view *v)
 
 struct column {
 	const char *head, *part, *name;
+	const char *of; /* not NULL: nanoseconds, shown as milliseconds for each of these */
 };
+
+/* "0.052": milliseconds of each, or "-" where there was none. Returns buf. */
+static const char *mean_ms(char *buf, size_t size, double ns, double count)
+{
+	if (count > 0)
+		snprintf(buf, size, "%.3f", ns / count / 1e6);
+	else
+		snprintf(buf, size, "-");
+	return buf;
+}
+
+static void print_cell(const struct view *v, const json_t *device, const json_t *before,
+		       const struct column *c)
+{
+	double value = amount(v, device, before, c->part, c->name);
+	char text[32];
+
+	if (c->of)
+		mean_ms(text, sizeof(text), value, amount(v, device, before, c->part, c->of));
+	else
+		scaled(text, sizeof(text), value);
+	printf(" %10s", text);
+}
 
 /* Of the devices that have the part of the first column. */
 static void print_devices(const struct view *v, const char *title, const struct column *columns,
@@ -147,7 +171,6 @@ static void print_devices(const struct view *v, const char *title, const struct 
 {
 	const json_t *device;
 	bool headed = false;
-	char text[16];
 	size_t i;
 
 	json_array_foreach(json_object_get(v->now, "devices"), i, device)
@@ -164,21 +187,25 @@ static void print_devices(const struct view *v, const char *title, const struct 
 		printf("%s%-16s", headed ? "" : "\n", id ? id : "");
 		headed = true;
 		for (size_t c = 0; c < count; c++)
-			printf(" %10s",
-			       scaled(text, sizeof(text),
-				      amount(v, device, before, columns[c].part, columns[c].name)));
+			print_cell(v, device, before, &columns[c]);
 		printf("\n");
 	}
 }
 
 static const struct column disk_columns[] = {
-	{"READS", "read", "operations"},    {"BYTES", "read", "bytes"},
-	{"WRITES", "write", "operations"},  {"BYTES", "write", "bytes"},
-	{"FLUSHES", "flush", "operations"},
+	{"READS", "read", "operations", NULL},
+	{"BYTES", "read", "bytes", NULL},
+	{"MS EACH", "read", "time-ns", "operations"},
+	{"WRITES", "write", "operations", NULL},
+	{"BYTES", "write", "bytes", NULL},
+	{"MS EACH", "write", "time-ns", "operations"},
+	{"FLUSHES", "flush", "operations", NULL},
+	{"MS EACH", "flush", "time-ns", "operations"},
 };
 static const struct column net_columns[] = {
-	{"RX PACKETS", "rx", "packets"}, {"BYTES", "rx", "bytes"}, {"DROPPED", "rx", "dropped"},
-	{"TX PACKETS", "tx", "packets"}, {"BYTES", "tx", "bytes"}, {"DROPPED", "tx", "dropped"},
+	{"RX PACKETS", "rx", "packets", NULL}, {"BYTES", "rx", "bytes", NULL},
+	{"DROPPED", "rx", "dropped", NULL},    {"TX PACKETS", "tx", "packets", NULL},
+	{"BYTES", "tx", "bytes", NULL},        {"DROPPED", "tx", "dropped", NULL},
 };
 
 static void print_table(const struct view *v)

@@ -122,6 +122,12 @@ static int listen_by_name(struct vmm *vm, const struct run_options *options, str
 
 int open_control(struct vmm *vm, const struct run_options *options, struct vmm_error *err)
 {
+	if (!options->control && options->config.name && !options->control_asked)
+		message_at(options->config.log_level, VMM_LOG_WARN,
+			   "the VM %s cannot be controlled by its name: XDG_RUNTIME_DIR is not set "
+			   "(--control unix:PATH controls it without, --control none says that "
+			   "nobody shall)",
+			   options->config.name);
 	if (!options->control)
 		return 0;
 	if (options->control_asked)

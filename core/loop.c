@@ -102,6 +102,19 @@ struct clock *loop_clock(const struct loop *loop)
 	return loop->clock;
 }
 
+uint64_t loop_now(struct loop *loop)
+{
+	uint64_t now = loop->now_ns;
+
+	if (!now) {
+		now = clock_now(loop->clock);
+		/* Between turns nothing would say that it is old. */
+		if (atomic_load_explicit(&loop->owner, memory_order_relaxed))
+			loop->now_ns = now;
+	}
+	return now;
+}
+
 bool loop_runs(const struct loop *loop)
 {
 	return atomic_load_explicit(&loop->owner, memory_order_acquire) != 0;
@@ -228,6 +241,7 @@ static unsigned run_hooks(struct loop *loop)
 	unsigned ran = 0;
 
 	for (unsigned round = 0; round < HOOK_ROUNDS && !list_empty(&loop->hooks); round++) {
+		loop->now_ns = 0;
 		append(&loop->ready_hooks, &loop->hooks);
 		while (!list_empty(&loop->ready_hooks)) {
 			struct loop_hook *hook =
@@ -356,6 +370,7 @@ static unsigned turn(struct loop *loop, bool block)
 	batch.next = 0;
 	batch.outer = loop->batch;
 	batch.count = collect(loop, &batch, block);
+	loop->now_ns = 0;
 	loop->batch = &batch;
 	ran += loop_run_fds(loop, &batch);
 	loop->batch = batch.outer;
@@ -363,6 +378,7 @@ static unsigned turn(struct loop *loop, bool block)
 	ran += run_calls(loop);
 	ran += loop_run_timers(loop);
 	ran += run_hooks(loop);
+	loop->now_ns = 0; /* a turn may be nested in another one */
 	trace_loop_turn(loop->name, ran);
 	return ran;
 }
@@ -391,6 +407,7 @@ static unsigned leave(struct loop *loop)
 		if (list_empty(&loop->ready_calls))
 			break;
 		pthread_mutex_unlock(&loop->lock);
+		loop->now_ns = 0;
 		ran += run_calls(loop);
 		ran += run_hooks(loop);
 	}

@@ -58,6 +58,13 @@ bool loop_on_thread(const struct loop *loop);
 
 struct clock *loop_clock(const struct loop *loop);
 
+/*
+ * The time, for what is measured thousands of times in a turn: the clock is read at most once for
+ * the handlers, tasks and timers of a turn and once for each of its rounds of hooks, so that it is
+ * late by at most what these take. Loop's thread only; between turns it is exact.
+ */
+uint64_t loop_now(struct loop *loop);
+
 /* Descriptors. Level-triggered. */
 enum loop_events {
 	LOOP_IN = 1 << 0,

@@ -49,6 +49,7 @@ struct loop {
 	/* The loop's thread only. */
 	struct list fds;
 	struct batch *batch;
+	uint64_t now_ns;                      /* of loop_now; 0: to be read */
 	struct list ready_posts, ready_calls; /* taken from posts and calls, not yet run */
 	struct list hooks, ready_hooks;
 	struct loop_timer **heap;

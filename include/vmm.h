@@ -286,6 +286,7 @@ enum vmm_event_kind {
 	VMM_EVENT_PORT,           /* the guest has opened (value 1) or closed (0) a serial port */
 	VMM_EVENT_BALLOON,        /* value: bytes of memory that the balloon leaves to the guest */
 	VMM_EVENT_STOPPED,        /* value: an enum vmm_exit_kind; nothing follows it */
+	VMM_EVENT_TRAY, /* the tray of a CD-ROM drive has opened (value 1) or closed (0) */
 };
 
 #define VMM_EVENT_DEVICE_MAX 64
@@ -344,12 +345,12 @@ VMM_API int vmm_memory_stats(struct vmm *vm, struct vmm_memory_stats *stats, str
  * uptime-ns: since vmm_start. time-ns: CPU time of the vCPU's thread, in the guest and out of it;
  * io-time-ns: of the event loop's. exits: how often the vCPU has come out of KVM to the VMM, by
  * KVM's reasons ("io", "mmio", "intr"). memory: as vmm_memory_stats. devices: those that count
- * something: disks (operations, bytes and errors of "read", "write", "flush", "discard" and
- * "write-zeroes"), network cards (packets, bytes and dropped of "rx" and "tx"; what the host's
- * kernel moves by itself under vhost is not in it) and balloons ("actual", "target", and the
- * guest's own statistics where they are on). Counts begin at 0 when the VM or the device comes and
- * never fall. Members may be added. Takes as long as vmm_memory_stats. Also after the VM has
- * stopped.
+ * something: disks (operations, bytes, errors and "time-ns" of "read", "write", "flush", "discard"
+ * and "write-zeroes"; the time is that from submission to completion, of all requests added up),
+ * network cards (packets, bytes and dropped of "rx" and "tx"; what the host's kernel moves by
+ * itself under vhost is not in it) and balloons ("actual", "target", and the guest's own statistics
+ * where they are on). Counts begin at 0 when the VM or the device comes and never fall. Members may
+ * be added. Takes as long as vmm_memory_stats. Also after the VM has stopped.
  *
  * Ownership: *json is the caller's, for free().
  * Errors: -ENOMEM.

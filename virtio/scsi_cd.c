@@ -62,11 +62,18 @@ static struct block **closing_place(struct scsi_cd *cd)
 	return NULL;
 }
 
+static void set_tray(struct scsi_cd *cd, bool open)
+{
+	if (cd->tray_open != open)
+		device_tell(&cd->lun.dev, DEVICE_NOTICE_TRAY, open, NULL);
+	cd->tray_open = open;
+}
+
 void scsi_cd_move_tray(struct scsi_cd *cd, bool open)
 {
 	if (cd->tray_open == open)
 		return;
-	cd->tray_open = open;
+	set_tray(cd, open);
 	cd->event = SCSI_CD_REMOVAL;
 	if (!open) {
 		cd->event = cd->block ? SCSI_CD_NEW_MEDIUM : SCSI_CD_NO_EVENT;
@@ -365,7 +372,8 @@ static void reset(struct scsi_lun *lun)
 	struct scsi_cd *cd = scsi_cd(lun);
 
 	/* Whoever locked the tray is gone, and it is drawn in (MMC-6, 4.1.8). */
-	cd->locked = cd->tray_open = false;
+	cd->locked = false;
+	set_tray(cd, false);
 	cd->event = SCSI_CD_NO_EVENT;
 }
 

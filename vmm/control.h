@@ -16,8 +16,9 @@ void control_close(struct vmm *vm);
 #ifdef CONFIG_JANSSON
 #include "vmm/qmp.h"
 
-/* qmp_commands.c, qmp_events.c */
+/* qmp_commands.c, qmp_returns.c, qmp_events.c */
 extern const struct qmp_command control_commands[];
+extern const struct qmp_return control_returns[];
 extern const struct qmp_event control_events[];
 
 /* Start a server for this VM; with path NULL it has no socket (tests give it clients). */

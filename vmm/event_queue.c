@@ -23,6 +23,7 @@ static enum vmm_event_kind kind_of(enum machine_notice_kind kind)
 		[MACHINE_NOTICE_ERROR] = VMM_EVENT_DEVICE_ERROR,
 		[MACHINE_NOTICE_PORT] = VMM_EVENT_PORT,
 		[MACHINE_NOTICE_BALLOON] = VMM_EVENT_BALLOON,
+		[MACHINE_NOTICE_TRAY] = VMM_EVENT_TRAY,
 	};
 
 	return kind < ARRAY_SIZE(kinds) ? kinds[kind] : 0;

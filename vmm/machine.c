@@ -136,6 +136,7 @@ void machine_device_notice(const struct device *dev, enum device_notice notice, 
 		[DEVICE_NOTICE_ERROR] = MACHINE_NOTICE_ERROR,
 		[DEVICE_NOTICE_PORT] = MACHINE_NOTICE_PORT,
 		[DEVICE_NOTICE_BALLOON] = MACHINE_NOTICE_BALLOON,
+		[DEVICE_NOTICE_TRAY] = MACHINE_NOTICE_TRAY,
 	};
 	struct vmm *vm = dev->env->opaque;
 	struct machine_notice told = {

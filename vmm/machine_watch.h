@@ -22,6 +22,7 @@ enum machine_notice_kind {
 	MACHINE_NOTICE_ERROR,     /* the driver of `id` broke a rule; text: which */
 	MACHINE_NOTICE_PORT,      /* the guest opened (value 1) or closed (0) the port `id` */
 	MACHINE_NOTICE_BALLOON,   /* value: bytes that the guest has left */
+	MACHINE_NOTICE_TRAY, /* the tray of the drive `id` has opened (value 1) or closed (0) */
 };
 
 struct machine_notice {

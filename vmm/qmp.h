@@ -39,6 +39,9 @@ enum qmp_type {
 	QMP_INT,
 	QMP_OBJECT,
 	QMP_ANY,
+	QMP_STRINGS, /* arrays of these; only in answers */
+	QMP_INTS,
+	QMP_OBJECTS,
 };
 
 /* An argument of a command, or something that an event says. */
@@ -65,6 +68,26 @@ struct qmp_command {
 	const char *const *features;       /* what differs from QEMU; NULL-terminated, or NULL */
 	int (*run)(struct qmp_call *call); /* 0, or -errno with err set. On vmm-qmp-run */
 	void (*after)(void *opaque); /* optional: when the answer to a success is on its way */
+};
+
+/* What an answer has in it. Objects of the same name are the same. */
+struct qmp_field {
+	const char *name; /* NULL ends the table */
+	enum qmp_type type;
+	bool optional;
+	const struct qmp_object *of; /* QMP_OBJECT, QMP_OBJECTS */
+};
+
+struct qmp_object {
+	const char *name; /* of the type, in the schema */
+	const struct qmp_field *fields;
+};
+
+/* What a command that `answers` returns. */
+struct qmp_return {
+	const char *command; /* NULL ends the table */
+	enum qmp_type type;
+	const struct qmp_object *of; /* QMP_OBJECT, QMP_OBJECTS */
 };
 
 struct qmp_event {
@@ -112,8 +135,12 @@ struct loop *qmp_loop(struct qmp *qmp);
 /* A string of any bytes: what is not UTF-8 becomes '?'. */
 json_t *qmp_string(const char *text);
 
-/* The answers of query-commands and query-qmp-schema. */
+/*
+ * The answers of query-commands and query-qmp-schema. A command that answers and is not among
+ * `returns` may return anything.
+ */
 json_t *qmp_list_commands(const struct qmp_command *commands);
-json_t *qmp_schema(const struct qmp_command *commands, const struct qmp_event *events);
+json_t *qmp_schema(const struct qmp_command *commands, const struct qmp_return *returns,
+		   const struct qmp_event *events);
 
 #endif

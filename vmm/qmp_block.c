@@ -108,13 +108,13 @@ static json_t *describe_stats(const json_t *device, const json_t *status)
 		{"unmap_bytes", "discard", "bytes"},
 		{"unmap_operations", "discard", "operations"},
 		{"failed_unmap_operations", "discard", "errors"},
+		{"rd_total_time_ns", "read", "time-ns"},
+		{"wr_total_time_ns", "write", "time-ns"},
+		{"flush_total_time_ns", "flush", "time-ns"},
+		{"unmap_total_time_ns", "discard", "time-ns"},
 	};
-	/* What QEMU's clients count on and is not counted here ("vmm-no-times"). */
+	/* What QEMU's clients count on and is not counted here ("vmm-no-merges"). */
 	static const char *const zeroes[] = {
-		"rd_total_time_ns",
-		"wr_total_time_ns",
-		"flush_total_time_ns",
-		"unmap_total_time_ns",
 		"rd_merged",
 		"wr_merged",
 		"unmap_merged",
@@ -125,8 +125,9 @@ static json_t *describe_stats(const json_t *device, const json_t *status)
 		"invalid_unmap_operations",
 	};
 	const char *id = device_string(device, "id");
-	json_t *stats = json_pack("{s:b,s:b,s:[]}", "account_failed", 1, "account_invalid", 0,
-				  "timed_stats");
+	json_t *stats =
+		json_pack("{s:b,s:b,s:[],s:O*}", "account_failed", 1, "account_invalid", 0,
+			  "timed_stats", "idle_time_ns", json_object_get(status, "idle-ns"));
 
 	for (size_t i = 0; i < ARRAY_SIZE(counters); i++)
 		json_object_set_new(stats, counters[i].name,

@@ -169,7 +169,7 @@ static int run_query_commands(struct qmp_call *call)
 
 static int run_query_schema(struct qmp_call *call)
 {
-	call->result = qmp_schema(control_commands, control_events);
+	call->result = qmp_schema(control_commands, control_returns, control_events);
 	return 0;
 }
 
@@ -220,7 +220,7 @@ const struct qmp_command control_commands[] = {
 	{"query-iothreads", .run = run_query_iothreads, ANSWERS, DIFFERS("vmm-always-empty")},
 	{"query-pci", .run = run_query_pci, ANSWERS},
 	{"query-block", .run = run_query_block, ANSWERS, DIFFERS("vmm-device-id-is-node-name")},
-	{"query-blockstats", .run = run_query_blockstats, ANSWERS, DIFFERS("vmm-no-times")},
+	{"query-blockstats", .run = run_query_blockstats, ANSWERS, DIFFERS("vmm-no-merges")},
 	{"query-chardev", .run = run_query_chardev, ANSWERS, DIFFERS("vmm-label-is-device-id")},
 	{"query-balloon", .run = run_query_balloon, ANSWERS},
 	{"query-rx-filter", .args = filter_args, .run = run_query_rx_filter, ANSWERS},

@@ -3,22 +3,16 @@
  * What happens to a VM, as events of its control socket.
  */
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "vmm/control.h"
-
-/* How often clients hear of a balloon that a guest may change a million times a second. */
-#define BALLOON_NS NS_PER_SEC
+#include "vmm/qmp_limit.h"
 
 struct control {
 	struct vmm *vm;
 	struct qmp *qmp;
 	struct machine_watcher watcher;
-	_Atomic uint64_t balloon; /* bytes that the guest has left */
-	struct loop_task balloon_changed;
-	struct loop_timer balloon_timer; /* armed: it was told lately. The loop's thread */
-	uint64_t balloon_told;
+	struct qmp_limiter limiter;
 };
 
 /* clang-format off */
@@ -28,6 +22,11 @@ static const struct qmp_member panic_data[] = {{"action", QMP_STRING, false}, {.
 static const struct qmp_member deleted_data[] = {
 	{"device", QMP_STRING, true}, {"path", QMP_STRING, false}, {.name = NULL}};
 static const struct qmp_member balloon_data[] = {{"actual", QMP_INT, false}, {.name = NULL}};
+static const struct qmp_member port_data[] = {
+	{"id", QMP_STRING, false}, {"open", QMP_BOOL, false}, {.name = NULL}};
+static const struct qmp_member tray_data[] = {
+	{"device", QMP_STRING, false}, {"id", QMP_STRING, false}, {"tray-open", QMP_BOOL, false},
+	{.name = NULL}};
 
 const struct qmp_event control_events[] = {
 	{"SHUTDOWN", reset_data},
@@ -38,33 +37,34 @@ const struct qmp_event control_events[] = {
 	{"GUEST_PANICKED", panic_data},
 	{"DEVICE_DELETED", deleted_data},
 	{"BALLOON_CHANGE", balloon_data},
+	{"VSERPORT_CHANGE", port_data},
+	{"DEVICE_TRAY_MOVED", tray_data},
 	{.name = NULL},
 };
 /* clang-format on */
 
-/* ---- the balloon: at most once a second, and always the last word ---- */
+/* ---- what a guest can do a million times a second ---- */
 
-static void tell_balloon(struct control *c)
+static json_t *balloon_changed(const char *id UNUSED, uint64_t value)
 {
-	uint64_t now = clock_now(c->vm->env.clock), actual = c->balloon;
-
-	if (c->balloon_timer.heap_index >= 0 || actual == c->balloon_told)
-		return;
-	c->balloon_told = actual;
-	qmp_tell(c->qmp, "BALLOON_CHANGE", json_pack("{s:I}", "actual", (json_int_t)actual));
-	if (loop_timer_arm(&c->balloon_timer, now + BALLOON_NS))
-		log_warn(&c->vm->log, "control", "no memory for a timer");
+	return json_pack("{s:I}", "actual", (json_int_t)value);
 }
 
-static void on_balloon_changed(struct loop_task *task)
+static json_t *port_changed(const char *id, uint64_t value)
 {
-	tell_balloon(container_of(task, struct control, balloon_changed));
+	return json_pack("{s:s,s:b}", "id", id, "open", value != 0);
 }
 
-static void on_balloon_timer(struct loop_timer *timer)
+/* QEMU's `device` is the name of a drive's backend, which here is the drive's. */
+static json_t *tray_moved(const char *id, uint64_t value)
 {
-	tell_balloon(container_of(timer, struct control, balloon_timer));
+	return json_pack("{s:s,s:s,s:b}", "device", id, "id", id, "tray-open", value != 0);
 }
+
+static const struct qmp_limited balloon_change = {"BALLOON_CHANGE", 1, balloon_changed};
+static const struct qmp_limited port_change = {"VSERPORT_CHANGE", 1, port_changed};
+/* A medium that is changed opens and closes the tray: clients wait for both. */
+static const struct qmp_limited tray_move = {"DEVICE_TRAY_MOVED", 8, tray_moved};
 
 /* ---- the rest ---- */
 
@@ -128,18 +128,24 @@ static void on_notice(struct machine_watcher *watcher, const struct machine_noti
 		qmp_tell(c->qmp, "GUEST_PANICKED", json_pack("{s:s}", "action", "poweroff"));
 		break;
 	case MACHINE_NOTICE_STOPPED:
+		qmp_limiter_end(&c->limiter, NULL);
 		qmp_tell(c->qmp, "SHUTDOWN", shutdown_data((enum vmm_exit_kind)n->value));
 		break;
 	case MACHINE_NOTICE_DELETED:
+		qmp_limiter_end(&c->limiter, n->id);
 		qmp_tell(c->qmp, "DEVICE_DELETED", deleted(n->id));
 		break;
-	case MACHINE_NOTICE_PORT:  /* not told: a guest could flood a client with them */
 	case MACHINE_NOTICE_ADDED: /* QMP has no events for these */
 	case MACHINE_NOTICE_ERROR:
 		break;
 	case MACHINE_NOTICE_BALLOON:
-		c->balloon = n->value;
-		loop_post(qmp_loop(c->qmp), &c->balloon_changed);
+		qmp_limiter_tell(&c->limiter, &balloon_change, n->id, n->value);
+		break;
+	case MACHINE_NOTICE_PORT:
+		qmp_limiter_tell(&c->limiter, &port_change, n->id, n->value);
+		break;
+	case MACHINE_NOTICE_TRAY:
+		qmp_limiter_tell(&c->limiter, &tray_move, n->id, n->value);
 		break;
 	}
 }
@@ -162,15 +168,13 @@ int control_open(struct control **out, struct vmm *vm, const char *path, struct 
 	if (!c)
 		return error_set(err, ENOMEM, "no memory for the control socket");
 	c->vm = vm;
-	c->balloon = c->balloon_told = vm->memory_size;
 	c->watcher.notify = on_notice;
-	loop_task_init(&c->balloon_changed, on_balloon_changed);
 	rc = qmp_create(&c->qmp, &config, err);
 	if (rc) {
 		free(c);
 		return rc;
 	}
-	loop_timer_init(qmp_loop(c->qmp), &c->balloon_timer, on_balloon_timer);
+	qmp_limiter_init(&c->limiter, c->qmp, vm->env.clock, &vm->log);
 	machine_watch(&vm->watchers, &c->watcher);
 	rc = path ? qmp_listen(c->qmp, path, err) : 0;
 	if (rc)
@@ -180,20 +184,12 @@ int control_open(struct control **out, struct vmm *vm, const char *path, struct 
 	return rc;
 }
 
-static void take_back(void *arg)
-{
-	struct control *c = arg;
-
-	loop_task_cancel(qmp_loop(c->qmp), &c->balloon_changed);
-	loop_timer_disarm(&c->balloon_timer);
-}
-
 void control_destroy(struct control *c)
 {
 	if (!c)
 		return;
 	machine_unwatch(&c->vm->watchers, &c->watcher);
-	loop_call(qmp_loop(c->qmp), take_back, c);
+	qmp_limiter_fini(&c->limiter);
 	qmp_destroy(c->qmp);
 	free(c);
 }

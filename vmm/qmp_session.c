@@ -81,6 +81,10 @@ static bool has_type(const json_t *value, enum qmp_type type)
 		return json_is_object(value);
 	case QMP_ANY:
 		return true;
+	case QMP_STRINGS:
+	case QMP_INTS:
+	case QMP_OBJECTS:
+		break;
 	}
 	return false;
 }

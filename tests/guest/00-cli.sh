@@ -214,6 +214,8 @@ refuses_of console-port 'standard input for two' 2 'standard input' 'console-por
 refuses_of serial-port 'a port name twice' 2 '--port a' 'already' -- \
 	"${run[@]}" --port a=pty --port a=none
 refuses_of serial-port 'unknown option of a port' 2 '--port a' 'lnk' -- "${run[@]}" --port a=pty,lnk=x
+refuses_of virtio-balloon 'a balloon that is neither on nor off' 2 '--balloon maybe' 'on, off or KEY=VALUE' -- \
+	"${run[@]}" --balloon maybe
 refuses_of virtio-balloon 'unknown option of the balloon' 2 '--balloon' 'sise' -- \
 	"${run[@]}" --balloon sise=1
 refuses_of virtio-rng 'unknown option of the entropy' 2 '--rng' 'byts' -- "${run[@]}" --rng byts=1

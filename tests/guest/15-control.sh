@@ -38,6 +38,12 @@ fi
 expect 'a second VM of the same name is refused' 1 'a VM with the name one runs already' -- \
 	"${start[@]}" --name one
 expect 'and the first one goes on' 0 'running' -- "$vmm" status one
+expect 'a VM whose name leads nowhere says so' 1 'the VM lone cannot be controlled by its name' -- \
+	env -u XDG_RUNTIME_DIR "$vmm" run --kernel "$build/guest/exit.elf" --memory 64M --serial none --net none \
+	--device debug-exit --name lone
+expect 'but not where nobody is to control it' 1 '' -- \
+	env -u XDG_RUNTIME_DIR "$vmm" run --kernel "$build/guest/exit.elf" --memory 64M --serial none --net none \
+	--device debug-exit --name lone --control none
 expect 'a second VM at the same socket is refused' 1 'another VM is already controlled' -- \
 	"$vmm" run --kernel "$idle" --memory 64M --serial none \
 	--control "unix:$XDG_RUNTIME_DIR/vmm/one/control.sock"
@@ -74,6 +80,9 @@ expect 'balloon asks' 0 '' -- "$vmm" balloon one 48M
 expect 'the target has been set' 0 '"target": 50331648' -- \
 	"$vmm" device act one virtio-balloon0 status
 expect 'device ls' 0 'scsi0' -- "$vmm" device ls one
+expect 'a drive comes' 0 '' -- "$vmm" device add one scsi-cd,id=cd0,target=1
+expect 'its tray opens' 0 '{}' -- "$vmm" qmp one blockdev-open-tray '{"id":"cd0"}'
+expect 'it goes' 0 '' -- "$vmm" device del one cd0
 expect 'device add' 0 '' -- "$vmm" device add one "scsi-disk,path=$more,id=s0"
 expect 'it is listed' 0 "path=$more" -- "$vmm" device ls one
 expect 'device del' 0 '' -- "$vmm" device del one s0
@@ -157,6 +166,7 @@ fi
 
 expect 'qmp runs one command' 0 '"running": true' -- "$vmm" qmp one query-status
 expect 'qmp takes arguments' 0 '{}' -- "$vmm" qmp one block_resize '{"device":"d0","size":3145728}'
+expect 'qmp tells how long requests took' 0 '"rd_total_time_ns": 0' -- "$vmm" qmp one query-blockstats
 expect 'qmp tells errors' 1 'has not been found' -- "$vmm" qmp one frobnicate
 printf '%s\n' 'garbage' '{"execute":"query-name","id":7}' | "$vmm" qmp one >"$console" 2>&1
 if grep -q 'JSON parse error' "$console" && grep -q '{"return": {"name": "one"}, "id": 7}' "$console"; then
@@ -174,6 +184,7 @@ else
 	not_ok 'the VM and who watched it have ended' '' "$tmp/events"
 fi
 for event in STOP RESUME RESET POWERDOWN 'DEVICE_DELETED {"device": "s0"' \
+	'DEVICE_TRAY_MOVED {"device": "cd0", "id": "cd0", "tray-open": true}' \
 	'SHUTDOWN {"guest": false, "reason": "host-qmp-quit"}'; do
 	if grep -qF "$event" "$tmp/events"; then
 		ok "an event was printed: $event"

@@ -150,6 +150,9 @@ expect 'stats shows CPUs' 0 vcpu0 -- "$vmm" stats one
 expect 'exits by reason' 0 ' io' -- "$vmm" stats one
 expect 'memory' 0 'memory 64 MiB' -- "$vmm" stats one
 expect 'and disks' 0 'd0 ' -- "$vmm" stats one
+expect 'with the time of a request, of which there was none' 0 ' - ' -- "$vmm" stats one
+expect 'metrics have it, too' 0 'vmm_disk_seconds_total{vm="one",device="d0",operation="read"} 0.0' -- \
+	"$vmm" stats one --prometheus
 expect 'stats --json is what the VM tells' 0 '"uptime-ns":' -- "$vmm" stats one --json
 expect 'qmp vmm-stats tells the same' 0 '"uptime-ns":' -- "$vmm" qmp one vmm-stats
 before=$(count)

@@ -308,7 +308,7 @@ static void shrunk(struct block_fixture *f)
 	cr_assert_eq(fixture_do(f, BLOCK_READ, MIB - 4096, 8192, data, 0), -EIO);
 	cr_assert_eq(fixture_do(f, BLOCK_READ, 2 * MIB + 512, 512, data + 1, 0), -EIO);
 	cr_assert_eq(fixture_do(f, BLOCK_READ, 0, 4096, data, 0), 0);
-	reports(f, "\"read\":{\"operations\":4,\"bytes\":16896,\"errors\":3}");
+	reports(f, "\"read\":{\"operations\":4,\"bytes\":16896,\"errors\":3,");
 	free(data);
 }
 

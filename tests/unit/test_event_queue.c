@@ -64,6 +64,17 @@ Test(event_queue, what_happened_comes_out_in_order_with_its_details)
 	cr_assert_not(readable());
 }
 
+Test(event_queue, a_tray_that_moves_is_told)
+{
+	struct vmm_event e;
+
+	happen(MACHINE_NOTICE_TRAY, 1, "cd0", NULL);
+	cr_assert(event_queue_take(&queue, &e));
+	cr_assert_eq(e.kind, VMM_EVENT_TRAY);
+	cr_assert_eq(e.value, 1);
+	cr_assert_str_eq(e.device, "cd0");
+}
+
 Test(event_queue, a_guest_that_provokes_events_for_ever_pushes_out_the_oldest_and_that_is_told)
 {
 	const unsigned surplus = 1000;

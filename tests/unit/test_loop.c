@@ -453,6 +453,47 @@ Test(loop, a_task_may_cancel_the_next_of_the_same_turn)
 	loop_destroy(f.loop);
 }
 
+/* ---- the time ---- */
+
+static uint64_t moments[4];
+static unsigned moment_count;
+
+/* As what many small jobs of a turn do, while time goes on. */
+static void note_time(struct probe *p)
+{
+	struct clock_fake *clock = container_of(loop_clock(p->loop), struct clock_fake, clock);
+
+	moments[moment_count++] = loop_now(p->loop);
+	clock_fake_advance(clock, 10);
+}
+
+Test(loop, the_time_is_read_once_for_what_a_turn_does_and_anew_for_its_hooks)
+{
+	struct fixture f;
+	struct probe a, b, hook;
+
+	start(&f);
+	clock_fake_advance(&f.clock, 100);
+	cr_assert_eq(loop_now(f.loop), 100);
+	clock_fake_advance(&f.clock, 100);
+	cr_assert_eq(loop_now(f.loop), 200, "between turns it is exact");
+	probe_init(&a, f.loop, note_time);
+	probe_init(&b, f.loop, note_time);
+	probe_init(&hook, f.loop, note_time);
+	loop_hook_schedule(f.loop, &hook.hook);
+	loop_post(f.loop, &a.task);
+	loop_post(f.loop, &b.task);
+	cr_assert_eq(loop_turn(f.loop, false), 3);
+	cr_assert_eq(moments[0], 200);
+	cr_assert_eq(moments[1], 200);
+	cr_assert_eq(moments[2], 220);
+	cr_assert_eq(loop_now(f.loop), 230);
+	loop_post(f.loop, &a.task);
+	loop_turn(f.loop, false);
+	cr_assert_eq(moments[3], 230);
+	loop_destroy(f.loop);
+}
+
 /* ---- hooks ---- */
 
 static void schedule_hook(struct probe *p)

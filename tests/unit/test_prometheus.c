@@ -41,7 +41,7 @@ static const char two_vms[] =
 	"{\"index\":1,\"time-ns\":0,\"exits\":{}}],"
 	"\"memory\":{\"size\":67108864,\"resident\":4096,\"ballooned\":0},"
 	"\"devices\":[{\"id\":\"d\",\"class\":\"virtio-blk\","
-	"\"read\":{\"operations\":3,\"bytes\":4096,\"errors\":1}},"
+	"\"read\":{\"operations\":3,\"bytes\":4096,\"errors\":1,\"time-ns\":2000000007}},"
 	"{\"id\":\"n\",\"class\":\"virtio-net\",\"rx\":{\"packets\":2,\"bytes\":9,\"dropped\":0},"
 	"\"tx\":{\"packets\":4,\"bytes\":8,\"dropped\":6}},"
 	"{\"id\":\"b\",\"class\":\"virtio-balloon\",\"actual\":1,\"stats\":{\"free-memory\":77}}]},"
@@ -70,6 +70,7 @@ Test(prometheus, what_a_vm_does_is_in_it)
 	has_line("vmm_guest_memory_bytes{vm=\"a\",kind=\"free-memory\"} 77");
 	has_line("vmm_disk_operations_total{vm=\"a\",device=\"d\",operation=\"read\"} 3");
 	has_line("vmm_disk_errors_total{vm=\"a\",device=\"d\",operation=\"read\"} 1");
+	has_line("vmm_disk_seconds_total{vm=\"a\",device=\"d\",operation=\"read\"} 2.000000007");
 	has_line("vmm_net_packets_total{vm=\"a\",device=\"n\",direction=\"rx\"} 2");
 	has_line("vmm_net_dropped_total{vm=\"a\",device=\"n\",direction=\"tx\"} 6");
 }

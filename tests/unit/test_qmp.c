@@ -445,7 +445,8 @@ static const json_t *find_name(const json_t *list, const char *name)
 
 Test(qmp, the_schema_names_commands_events_and_only_types_that_are_in_it)
 {
-	json_t *schema = qmp_schema(commands, events), *list = qmp_list_commands(commands), *entry;
+	json_t *schema = qmp_schema(commands, NULL, events), *list = qmp_list_commands(commands),
+	       *entry;
 	static const char *const refers[] = {"arg-type", "ret-type"};
 	const json_t *echo;
 	size_t i;

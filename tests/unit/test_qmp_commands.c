@@ -193,6 +193,8 @@ Test(qmp_commands, disks_are_resized_limited_and_counted)
 	answers("{\"execute\":\"query-blockstats\"}", "\"rd_operations\":0");
 }
 
+#define TRAY(open) "DEVICE_TRAY_MOVED{\"device\":\"cd0\",\"id\":\"cd0\",\"tray-open\":" open "} "
+
 Test(qmp_commands, media_change)
 {
 	char request[256];
@@ -209,11 +211,15 @@ Test(qmp_commands, media_change)
 		 "\"filename\":\"%s\"}}",
 		 kernel);
 	does(request);
+	cr_assert_str_eq(seen, TRAY("true") TRAY("false"));
 	answers("{\"execute\":\"query-block\"}", kernel);
 	does("{\"execute\":\"eject\",\"arguments\":{\"id\":\"cd0\",\"force\":true}}");
 	answers("{\"execute\":\"query-block\"}", "\"tray_open\":true");
 	does("{\"execute\":\"blockdev-close-tray\",\"arguments\":{\"id\":\"cd0\"}}");
+	does("{\"execute\":\"blockdev-close-tray\",\"arguments\":{\"id\":\"cd0\"}}");
 	does("{\"execute\":\"blockdev-open-tray\",\"arguments\":{\"id\":\"cd0\"}}");
+	/* As they happened, before they were answered. */
+	cr_assert_str_eq(seen, TRAY("true") TRAY("false") TRAY("true") TRAY("false") TRAY("true"));
 	answers("{\"execute\":\"eject\",\"arguments\":{\"id\":\"d0\"}}", "no action");
 	answers("{\"execute\":\"blockdev-change-medium\",\"arguments\":{\"id\":\"cd0\","
 		"\"filename\":\"x\",\"format\":\"qcow2\"}}",
@@ -249,7 +255,7 @@ Test(qmp_commands, network_balloon_ports_and_any_action)
 /* As a guest would that plays with its balloon. */
 Test(qmp_commands, a_balloon_that_changes_all_the_time_is_told_now_and_then)
 {
-	const struct device balloon = {.env = &vm->env};
+	const struct device balloon = {.env = &vm->env, .id = (char[]){"virtio-balloon0"}};
 
 	start();
 	for (uint32_t i = 1; i <= 100000; i++)
@@ -258,6 +264,24 @@ Test(qmp_commands, a_balloon_that_changes_all_the_time_is_told_now_and_then)
 	/* The last word counts, and is heard. */
 	wait_event("BALLOON_CHANGE{\"actual\":67104768}");
 	cr_assert_lt(strlen(seen), 1000, "%s", seen);
+}
+
+/* As a guest would that opens and closes a port all the time. */
+Test(qmp_commands, a_port_that_opens_and_closes_all_the_time_is_told_now_and_then)
+{
+	struct device port = {.env = &vm->env, .id = (char[]){"p0"}};
+
+	start();
+	for (uint64_t i = 0; i <= 100000; i++)
+		device_tell(&port, DEVICE_NOTICE_PORT, i % 2, NULL);
+	device_tell(&port, DEVICE_NOTICE_PORT, 1, NULL);
+	/* At the latest with its end the last word is heard. */
+	does("{\"execute\":\"device_del\",\"arguments\":{\"id\":\"p0\"}}");
+	wait_event("DEVICE_DELETED");
+	cr_assert_not_null(strstr(seen, "VSERPORT_CHANGE{\"id\":\"p0\",\"open\":true} "
+					"DEVICE_DELETED"),
+			   "%s", seen);
+	cr_assert_lt(strlen(seen), 3000, "%s", seen);
 }
 
 /* ---- together with the rest of the API ---- */

@@ -64,6 +64,14 @@ static void expect_event(uint8_t event, uint8_t state)
 	cr_assert_eq(data[5], state, "state %u", data[5]);
 }
 
+/* How often the host was told of the tray, and how it was then. */
+static void expect_notices(unsigned count, bool open)
+{
+	cr_assert_eq(f.fake.notices, count, "%u notices", f.fake.notices);
+	cr_assert_eq(f.fake.last_notice, DEVICE_NOTICE_TRAY);
+	cr_assert_eq(f.fake.last_notice_value, open);
+}
+
 static int act(const char *action, const char *options)
 {
 	struct vmm_error err = {0};
@@ -149,13 +157,18 @@ Test(scsi_cd, guest_ejects_and_loads)
 	scsi_assert_good(scsi_do(&f, &lock));
 	scsi_assert_sense(scsi_do(&f, &eject), SENSE_REMOVAL_PREVENTED);
 	scsi_assert_good(scsi_do(&f, &unlock));
+	cr_assert_eq(f.fake.notices, 0u);
 	scsi_assert_good(scsi_do(&f, &eject));
+	expect_notices(1, true);
 	/* It need not be told what it did. */
 	cr_assert_eq(f.scsi->event_count, 0u);
 	scsi_assert_sense(ready(), SENSE_NO_MEDIUM_TRAY_OPEN);
 	expect_event(3, 3);
 	expect_event(0, 3);
+	scsi_assert_good(scsi_do(&f, &eject));
+	expect_notices(1, true); /* it is open already */
 	scsi_assert_good(scsi_do(&f, &load));
+	expect_notices(2, false);
 	expect_event(2, 2);
 	scsi_assert_sense(ready(), SENSE_MEDIUM_CHANGED);
 	scsi_assert_good(ready());
@@ -172,10 +185,24 @@ Test(scsi_cd, locked_tray_is_asked_for_and_can_be_forced)
 	cr_assert_eq(act("open", NULL), -EBUSY);
 	scsi_assert_good(ready());
 	cr_assert_eq(act("eject", "force=on"), 0);
+	expect_notices(1, true);
 	expect_event(3, 1);
 	scsi_assert_sense(ready(), SENSE_NO_MEDIUM_TRAY_OPEN);
 	cr_assert_eq(act("close", NULL), 0);
+	expect_notices(2, false);
 	scsi_assert_sense(ready(), SENSE_NO_MEDIUM);
+}
+
+Test(scsi_cd, reset_draws_the_tray_in)
+{
+	cr_assert_eq(act("open", NULL), 0);
+	expect_notices(1, true);
+	device_quiesce_wait(dev);
+	device_reset(dev);
+	expect_notices(2, false);
+	device_quiesce_wait(dev);
+	device_reset(dev);
+	cr_assert_eq(f.fake.notices, 2u, "it was closed");
 }
 
 Test(scsi_cd, changed_medium_is_noticed)
@@ -186,6 +213,7 @@ Test(scsi_cd, changed_medium_is_noticed)
 	cr_assert_eq(truncate(f.other, 2 * MIB), 0);
 	snprintf(options, sizeof(options), "path=%s", f.other);
 	cr_assert_eq(act("change", options), 0);
+	expect_notices(2, false);
 	cr_assert_eq(f.scsi->event_count, 1u);
 	cr_assert_eq(f.scsi->events[0].event, VIRTIO_SCSI_T_PARAM_CHANGE);
 	cr_assert_eq(f.scsi->events[0].reason, 0x28u);

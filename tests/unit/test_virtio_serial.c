@@ -395,8 +395,13 @@ TEST_BOTH(virtio_serial, input_waits_until_a_program_has_the_port_open)
 	cr_assert_eq(chardev_ring_write(a->chardev, "early", 5), 5);
 	cr_assert_eq(serial_received(&f, 1, NULL, 0), -1);
 	serial_say(&f, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);
+	cr_assert_eq(f.fake.last_notice, DEVICE_NOTICE_PORT);
+	cr_assert_eq(f.fake.last_notice_value, 1u);
 	expect_input(1, "early");
 	serial_say(&f, 1, VIRTIO_CONSOLE_PORT_OPEN, 0);
+	cr_assert_eq(f.fake.last_notice_value, 0u);
+	serial_say(&f, 1, VIRTIO_CONSOLE_PORT_OPEN, 0);
+	cr_assert_eq(f.fake.notices, 2u, "nothing has changed");
 	cr_assert_eq(chardev_ring_write(a->chardev, "late", 4), 4);
 	cr_assert_eq(serial_received(&f, 1, NULL, 0), -1);
 	serial_say(&f, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);

@@ -154,7 +154,9 @@ void fixture_init(struct block_fixture *f, uint64_t size)
 {
 	memset(f, 0, sizeof(*f));
 	f->log = (struct log){keep_line, f, VMM_LOG_DEBUG, clock_system()};
-	cr_assert_eq(loop_create(&f->loop, "test", clock_system(), &f->err), 0, "%s",
+	clock_fake_init(&f->clock);
+	clock_fake_advance(&f->clock, NS_PER_SEC);
+	cr_assert_eq(loop_create(&f->loop, "test", &f->clock.clock, &f->err), 0, "%s",
 		     f->err.message);
 	snprintf(f->path, sizeof(f->path), "%s/disk-XXXXXX", scratch_dir());
 	int fd = mkstemp(f->path);

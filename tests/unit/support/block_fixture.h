@@ -28,6 +28,7 @@ struct tap_watch {
 #define FIXTURE_LOG_SIZE 4096
 
 struct block_fixture {
+	struct clock_fake clock; /* of the loop */
 	struct loop *loop;
 	struct log log;
 	char lines[FIXTURE_LOG_SIZE]; /* what was logged */

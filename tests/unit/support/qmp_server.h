@@ -71,12 +71,12 @@ static const struct qmp_event events[] = {{"HAPPENED", echo_args}, {.name = NULL
 static struct qmp *qmp;
 static struct vmm_error err;
 
-static inline void start(void)
+static inline void start_with(struct clock *clock)
 {
 	static const struct log log;
 	const struct qmp_config config = {
 		.name = "test",
-		.clock = clock_system(),
+		.clock = clock,
 		.log = &log,
 		.commands = commands,
 		.events = events,
@@ -86,6 +86,11 @@ static inline void start(void)
 	sem_init(&go_on, 0, 0);
 	sem_init(&left, 0, 0);
 	cr_assert_eq(qmp_create(&qmp, &config, &err), 0, "%s", err.message);
+}
+
+static inline void start(void)
+{
+	start_with(clock_system());
 }
 
 static inline void stop(void)
