@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "block/block.h"
+#include "block/drive.h"
 #include "block/layer.h"
 #include "core/trace.h"
 
@@ -29,7 +30,8 @@ struct block {
 	enum block_engine kind;
 	struct loop *loop;
 	const struct log *log;
-	char *what;
+	char *what, *path;
+	struct drive *drive; /* NULL: it goes with its device */
 	enum block_cache cache;
 	bool ignore_discard;
 	bool writeback;
@@ -205,6 +207,9 @@ void block_stats(const struct block *block, struct report *report)
 
 void block_report(const struct block *block, struct report *report)
 {
+	report_string(report, "path", block->path);
+	if (block->drive)
+		report_string(report, "drive", drive_name(block->drive));
 	report_u64(report, "size", block->info.size);
 	report_u64(report, "logical-block-size", block->info.logical_block_size);
 	report_bool(report, "readonly", block->info.readonly);
@@ -261,13 +266,10 @@ static int check_size_option(const char *name, uint64_t v, struct vmm_error *err
 			 name, v);
 }
 
-static int check_options(const struct block_options *options, struct vmm_error *err)
+static int check_sizes(const struct block_options *options, struct vmm_error *err)
 {
-	int r;
+	int r = check_size_option("logical-block-size", options->logical_block_size, err);
 
-	if (!options->path || !*options->path)
-		return error_set(err, EINVAL, "path is missing: name an image or block device");
-	r = check_size_option("logical-block-size", options->logical_block_size, err);
 	if (r == 0)
 		r = check_size_option("physical-block-size", options->physical_block_size, err);
 	if (r == 0 && options->physical_block_size &&
@@ -277,6 +279,13 @@ static int check_options(const struct block_options *options, struct vmm_error *
 			      " is smaller than logical-block-size=%" PRIu64,
 			      options->physical_block_size, options->logical_block_size);
 	return r;
+}
+
+static int check_options(const struct block_options *options, struct vmm_error *err)
+{
+	if (!options->path || !*options->path)
+		return error_set(err, EINVAL, "path is missing: name an image or block device");
+	return check_sizes(options, err);
 }
 
 static void decide_info(struct block *block, const struct block_options *options)
@@ -370,6 +379,7 @@ static void block_free(struct block *block)
 		block->layer->ops->close(block->layer);
 	put_engine(block);
 	free(block->what);
+	free(block->path);
 	free(block);
 }
 
@@ -412,7 +422,10 @@ static int open_block(struct block **out, const struct block_options *options,
 		return error_set(err, ENOMEM, "out of memory");
 	*block = *with;
 	block->what = strdup(with->what);
-	if (!block->what) {
+	block->path = strdup(options->path);
+	if (!block->what || !block->path) {
+		free(block->what);
+		free(block->path);
 		free(block);
 		return error_set(err, ENOMEM, "out of memory");
 	}
@@ -454,6 +467,35 @@ int block_open_shared(struct block **block, const struct block_options *options,
 				   .shared = engines};
 
 	return open_block(block, options, &with, NULL, err);
+}
+
+int block_begin(struct block *block, const struct block_options *options, struct vmm_error *err)
+{
+	const uint64_t sector = options->logical_block_size;
+	int r = check_sizes(options, err);
+
+	if (r < 0)
+		return r;
+	if (sector && block->layer->info.size % sector)
+		return error_set(
+			err, EINVAL,
+			"the size of '%s' is not a multiple of logical-block-size=%" PRIu64,
+			block->path, sector);
+	decide_info(block, options);
+	block->writeback = block->cache != BLOCK_CACHE_WRITETHROUGH;
+	memset(block->counters, 0, sizeof(block->counters));
+	block->last_ns = 0;
+	return 0;
+}
+
+struct drive *block_drive(const struct block *block)
+{
+	return block->drive;
+}
+
+void block_set_drive(struct block *block, struct drive *drive)
+{
+	block->drive = drive;
 }
 
 static void close_on_loop(void *arg)

@@ -38,6 +38,7 @@ enum block_discard { BLOCK_DISCARD_UNMAP, BLOCK_DISCARD_IGNORE };
 /* Embedded in the options of every disk device through BLOCK_OPTIONS. */
 struct block_options {
 	char *path;
+	char *drive; /* in place of a path: block/drive.h */
 	bool readonly;
 	bool snapshot;               /* writes go to a temporary overlay that is dropped at close */
 	int cache;                   /* enum block_cache */
@@ -56,7 +57,9 @@ extern const char *const block_format_names[];
 /* clang-format off */
 #define BLOCK_OPTIONS(owner, field)                                                                \
 	{.name = "path", .type = OPTION_STRING, .offset = offsetof(owner, field.path),             \
-	 .required = true, .help = "image file or block device"},                                  \
+	 .required = true, .unless = "drive", .help = "image file or block device"},               \
+	{.name = "drive", .type = OPTION_STRING, .offset = offsetof(owner, field.drive),           \
+	 .help = "name of a drive that is open already, in place of a path"},                      \
 	{.name = "readonly", .type = OPTION_BOOL, .offset = offsetof(owner, field.readonly),       \
 	 .fallback = "off", .help = "the guest cannot write"},                                     \
 	{.name = "snapshot", .type = OPTION_BOOL, .offset = offsetof(owner, field.snapshot),       \
@@ -204,8 +207,8 @@ struct block_resize_args {
 extern const struct option_desc block_resize_options[];
 
 /*
- * What there is to say about a disk: size, sectors, engine, how long it has been idle, requests and
- * bytes so far. For the `status` action that every disk device has.
+ * What there is to say about a disk: path, size, sectors, engine, how long it has been idle,
+ * requests and bytes so far. For the `status` action that every disk device has.
  */
 void block_report(const struct block *block, struct report *report);
 

@@ -58,6 +58,16 @@ int block_open_seams(struct block **block, const struct block_options *options, 
 		     struct loop *loop, const struct log *log, const struct block_seams *seams,
 		     struct vmm_error *err) MUST_CHECK;
 
+/*
+ * A device begins to use a block that was open before it: nothing counted yet, the cache as it was
+ * at first, sector sizes as in `options`, if they say any. On the loop; nothing is in flight.
+ */
+int block_begin(struct block *block, const struct block_options *options,
+		struct vmm_error *err) MUST_CHECK;
+/* Whose it is beyond a device's use of it; NULL: nobody's. */
+struct drive *block_drive(const struct block *block);
+void block_set_drive(struct block *block, struct drive *drive);
+
 /* What a raw layer needs; what, engine and log outlive it. */
 struct raw_params {
 	const char *what;

@@ -407,7 +407,15 @@ static const struct chardev_ops *find_backend(const char *spec, const char **arg
 	return NULL;
 }
 
-static int unknown_backend(const char *spec, const char *what, struct vmm_error *err)
+bool chardev_is_spec(const char *spec)
+{
+	const char *args;
+
+	return find_backend(spec, &args);
+}
+
+/* named: it could also have been the name of one that was added. */
+static int unknown_backend(const char *spec, const char *what, bool named, struct vmm_error *err)
 {
 	const char *names[ARRAY_SIZE(kinds)], *near;
 	char word[32];
@@ -419,8 +427,9 @@ static int unknown_backend(const char *spec, const char *what, struct vmm_error 
 	return error_set(
 		err, EINVAL,
 		"%s: \"%s\" is not stdio, pty, unix:PATH, attach:/PATH, file:PATH, ring or "
-		"none%s%s%s",
-		what, spec, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+		"none%s%s%s%s",
+		what, spec, named ? ", and there is no chardev of that name" : "",
+		near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
 int chardev_check(const char *spec, const char *what, struct vmm_error *err)
@@ -429,7 +438,7 @@ int chardev_check(const char *spec, const char *what, struct vmm_error *err)
 	const struct chardev_ops *ops = find_backend(spec, &args);
 
 	if (!ops)
-		return unknown_backend(spec, what, err);
+		return unknown_backend(spec, what, false, err);
 	return ops->check ? ops->check(args, what, err) : 0;
 }
 
@@ -456,7 +465,7 @@ static int create(struct chardev **out, const char *spec, const char *what, stru
 	int rc;
 
 	if (!ops)
-		return unknown_backend(spec, what, err);
+		return unknown_backend(spec, what, provided != NULL, err);
 	cd = calloc(1, ops->size);
 	if (!cd)
 		return error_set(err, ENOMEM, "%s: out of memory", what);
@@ -534,6 +543,7 @@ void chardev_attach(struct chardev *cd, const struct chardev_frontend *frontend,
 	cd->frontend = frontend;
 	cd->opaque = opaque;
 	cd->in_blocked = false;
+	cd->out_short = false;
 	cd->peer_told = false;
 	cd->columns = cd->rows = 0;
 	if (frontend)

@@ -14,9 +14,11 @@
 
 #include "core/log.h"
 #include "core/loop.h"
+#include "core/report.h"
 
 struct chardev;
 struct device;
+struct provided_set;
 
 /* What the front end gives. All on the loop; none may destroy the chardev. */
 struct chardev_frontend {
@@ -57,7 +59,33 @@ int chardev_create(struct chardev **chardev, const char *spec, const char *what,
 int chardev_create_for(struct chardev **chardev, const char *spec, const char *what,
 		       const struct device *dev, struct vmm_error *err) MUST_CHECK;
 
-/* Whether such a spec can be right; nothing is opened. Returns 0 or -EINVAL with a sentence. */
+/*
+ * What a device does with its option `chardev`: as chardev_create_for, or the one that was added
+ * under the name `spec`, which then is this device's until chardev_release. -EBUSY: another device
+ * has it. Its input that no device has taken yet is still there. Home loop.
+ */
+int chardev_acquire(struct chardev **chardev, const char *spec, const char *what,
+		    const struct device *dev, struct vmm_error *err) MUST_CHECK;
+/* Detach; what has a name stays for the next device, else it is destroyed. NULL is allowed. */
+void chardev_release(struct chardev *chardev);
+
+/*
+ * Open one that belongs to the set under a name, until provided_remove(BACKEND_CHARDEV) or the end
+ * of the set, either on the loop. name: as device_check_id wants it, and no kind ("stdio").
+ * *chardev: as long as it is in the set. -EINVAL, -EEXIST, and as chardev_create. On the loop.
+ */
+int chardev_add(struct chardev **chardev, struct provided_set *set, const char *name,
+		const char *spec, struct loop *loop, const struct log *log,
+		struct vmm_error *err) MUST_CHECK;
+/* Where it is (`chardev`), and its name if it has one (`chardev-id`). Loop. */
+void chardev_report(const struct chardev *chardev, struct report *report);
+/* Of those in the set: an object each, with `chardev` and `chardev-id`. Loop. */
+void chardev_report_added(struct provided_set *set, struct report *report);
+
+/*
+ * Whether such a spec can be right before there is any VM, and so any chardev with a name; nothing
+ * is opened. Returns 0 or -EINVAL with a sentence.
+ */
 int chardev_check(const char *spec, const char *what, struct vmm_error *err) MUST_CHECK;
 
 /* The kinds there are, for help; ended by a NULL name. */

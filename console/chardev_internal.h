@@ -57,6 +57,8 @@ struct chardev {
 	struct loop *loop;
 	const struct log *log;
 	struct provided_set *provided; /* may be NULL */
+	struct provided own;           /* in that set, if it has a name */
+	bool named;
 	char what[32];
 	char *describe;
 	const struct chardev_frontend *frontend;
@@ -95,7 +97,12 @@ extern const struct chardev_ops chardev_none_ops;
 extern const struct chardev_ops chardev_ring_ops;
 extern const struct chardev_ops chardev_api_ops;
 
-/* chardev.c, for backends. */
+/* chardev.c */
+
+/* Whether the spec begins as one of the kinds does, right or not. */
+bool chardev_is_spec(const char *spec);
+
+/* The same, for backends. */
 
 /* Keep a description of where it is. */
 int chardev_set_describe(struct chardev *cd, struct vmm_error *err, const char *fmt, ...)

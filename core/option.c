@@ -299,6 +299,26 @@ static int parse_items(const struct option_desc *table, const char *what, const 
 	return r;
 }
 
+static bool is_seen(const struct option_desc *table, const char *name, uint64_t seen)
+{
+	for (unsigned i = 0; name && table[i].name; i++)
+		if (!strcmp(table[i].name, name))
+			return seen & UINT64_C(1) << i;
+	return false;
+}
+
+static int check_required(const struct option_desc *table, const char *what, uint64_t seen,
+			  struct vmm_error *err)
+{
+	for (unsigned i = 0; table[i].name; i++)
+		if (table[i].required && !(seen & UINT64_C(1) << i) &&
+		    !is_seen(table, table[i].unless, seen))
+			return error_set(err, EINVAL, "%s: %s=… is required: %s", what,
+					 table[i].name,
+					 table[i].help ? table[i].help : "no default");
+	return 0;
+}
+
 int options_parse(const struct option_desc *table, const char *what, const char *implied,
 		  const char *text, void *out, struct vmm_error *err)
 {
@@ -313,10 +333,8 @@ int options_parse(const struct option_desc *table, const char *what, const char 
 	r = set_defaults(table, what, out, err);
 	if (!r && text && *text)
 		r = parse_items(table, what, implied, text, &seen, out, err);
-	for (unsigned i = 0; !r && i < count; i++)
-		if (table[i].required && !(seen & UINT64_C(1) << i))
-			r = error_set(err, EINVAL, "%s: %s=… is required: %s", what, table[i].name,
-				      table[i].help ? table[i].help : "no default");
+	if (!r)
+		r = check_required(table, what, seen, err);
 	if (r)
 		options_free(table, out);
 	return r;

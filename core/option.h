@@ -28,6 +28,7 @@ struct option_desc {
 	const char *const *values; /* for ENUM: names, NULL-terminated */
 	const char *help;          /* one line */
 	bool required;
+	const char *unless; /* of what is required: not where this option is given; or NULL */
 };
 
 #define OPTION_LIST_MAX 64 /* values of one OPTION_LIST */

@@ -7,10 +7,14 @@
 
 #include "core/device.h"
 
-static const char *const kind_names[] = {
-	[PROVIDED_CHARDEV] = "stream",
-	[PROVIDED_NETDEV] = "network",
-	[PROVIDED_REGION] = "region",
+static const struct {
+	const char *name, *none; /* none: how a sentence begins that says that there is none */
+} kinds[] = {
+	[PROVIDED_CHARDEV] = {"stream", "the program has made no"},
+	[PROVIDED_NETDEV] = {"network", "the program has made no"},
+	[PROVIDED_REGION] = {"region", "the program has made no"},
+	[BACKEND_CHARDEV] = {"chardev", "there is no"},
+	[BACKEND_DRIVE] = {"drive", "there is no"},
 };
 
 void provided_init(struct provided_set *set)
@@ -42,10 +46,29 @@ static struct provided *find(struct provided_set *set, enum provided_kind kind, 
 	return NULL;
 }
 
+static int already_there(enum provided_kind kind, const char *name, struct vmm_error *err)
+{
+	return error_set(err, EEXIST, "there is already a %s %s", kinds[kind].name, name);
+}
+
+int provided_check(struct provided_set *set, enum provided_kind kind, const char *name,
+		   struct vmm_error *err)
+{
+	bool there;
+	int rc = device_check_id(kinds[kind].name, name, err);
+
+	if (rc)
+		return rc;
+	pthread_mutex_lock(&set->lock);
+	there = find(set, kind, name);
+	pthread_mutex_unlock(&set->lock);
+	return there ? already_there(kind, name, err) : 0;
+}
+
 int provided_add(struct provided_set *set, struct provided *own, const char *name,
 		 struct vmm_error *err)
 {
-	const char *kind = kind_names[own->kind];
+	const char *kind = kinds[own->kind].name;
 	int rc = device_check_id(kind, name, err);
 
 	if (rc)
@@ -55,7 +78,7 @@ int provided_add(struct provided_set *set, struct provided *own, const char *nam
 		return error_set(err, ENOMEM, "%s %s: out of memory", kind, name);
 	pthread_mutex_lock(&set->lock);
 	if (find(set, own->kind, name))
-		rc = error_set(err, EEXIST, "there is already a %s %s", kind, name);
+		rc = already_there(own->kind, name, err);
 	else
 		list_add_tail(&set->list, &own->link);
 	pthread_mutex_unlock(&set->lock);
@@ -88,11 +111,11 @@ int provided_take(struct provided_set *set, enum provided_kind kind, const char 
 		pthread_mutex_unlock(&set->lock);
 	}
 	if (!own)
-		return error_set(err, ENOENT, "%s: the program has made no %s %s", what,
-				 kind_names[kind], name);
+		return error_set(err, ENOENT, "%s: %s %s %s", what, kinds[kind].none,
+				 kinds[kind].name, name);
 	if (taken)
 		return error_set(err, EBUSY, "%s: another device has the %s %s", what,
-				 kind_names[kind], name);
+				 kinds[kind].name, name);
 	*out = own;
 	return 0;
 }
@@ -101,5 +124,55 @@ void provided_give_back(struct provided_set *set, struct provided *own)
 {
 	pthread_mutex_lock(&set->lock);
 	own->taken = false;
+	pthread_mutex_unlock(&set->lock);
+}
+
+int provided_remove(struct provided_set *set, enum provided_kind kind, const char *name,
+		    struct vmm_error *err)
+{
+	struct provided *own;
+	bool taken = false;
+
+	pthread_mutex_lock(&set->lock);
+	own = find(set, kind, name);
+	if (own) {
+		taken = own->taken;
+		if (!taken)
+			list_del(&own->link);
+	}
+	pthread_mutex_unlock(&set->lock);
+	if (!own)
+		return error_set(err, ENOENT, "%s %s %s", kinds[kind].none, kinds[kind].name, name);
+	if (taken)
+		return error_set(err, EBUSY, "a device has the %s %s: remove that first",
+				 kinds[kind].name, name);
+	free(own->name);
+	own->release(own);
+	return 0;
+}
+
+void provided_clear(struct provided_set *set, enum provided_kind kind)
+{
+	list_for_each (it, &set->list) {
+		struct provided *own = list_entry(it, struct provided, link);
+
+		if (own->kind != kind)
+			continue;
+		list_del(&own->link);
+		free(own->name);
+		own->release(own);
+	}
+}
+
+void provided_each(struct provided_set *set, enum provided_kind kind,
+		   void (*fn)(struct provided *own, void *arg), void *arg)
+{
+	pthread_mutex_lock(&set->lock);
+	list_for_each (it, &set->list) {
+		struct provided *own = list_entry(it, struct provided, link);
+
+		if (own->kind == kind)
+			fn(own, arg);
+	}
 	pthread_mutex_unlock(&set->lock);
 }

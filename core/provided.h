@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the program that embeds a machine brings itself: the other ends of serial ports and network
- * cards, registers. A device's options name them ("chardev=api:NAME"), and one device at a time has
- * each.
+ * What is there before the device that uses it: what the program that embeds a machine brings
+ * itself, which is the other ends of serial ports and network cards ("chardev=api:NAME") and
+ * registers, and backends that were made under a name ("chardev=NAME", "drive=NAME"). A device's
+ * options name them, and one device at a time has each.
  */
 #ifndef CORE_PROVIDED_H
 #define CORE_PROVIDED_H
@@ -14,14 +15,22 @@
 
 #define PROVIDED_PREFIX "api:"
 
-enum provided_kind { PROVIDED_CHARDEV, PROVIDED_NETDEV, PROVIDED_REGION };
+enum provided_kind {
+	/* The program's. */
+	PROVIDED_CHARDEV,
+	PROVIDED_NETDEV,
+	PROVIDED_REGION,
+	/* Backends of ours. */
+	BACKEND_CHARDEV,
+	BACKEND_DRIVE,
+};
 
 struct provided {
 	struct list link;
 	enum provided_kind kind;
 	char *name;
 	bool taken;                            /* guarded by the set's lock */
-	void (*release)(struct provided *own); /* frees it: at the end of the set */
+	void (*release)(struct provided *own); /* frees it: at the end of the set, or removed */
 };
 
 struct provided_set {
@@ -33,6 +42,9 @@ void provided_init(struct provided_set *set);
 /* Releases all. Nobody has any of them. */
 void provided_fini(struct provided_set *set);
 
+/* Could one be added under this name? -EINVAL, -EEXIST. Any thread. */
+int provided_check(struct provided_set *set, enum provided_kind kind, const char *name,
+		   struct vmm_error *err) MUST_CHECK;
 /*
  * Make `own`, of which kind and release are set, known by a copy of this name; from now on it
  * belongs to the set. -EINVAL, -EEXIST (there is one of its kind), -ENOMEM. Any thread.
@@ -49,5 +61,19 @@ void provided_del(struct provided_set *set, struct provided *own);
 int provided_take(struct provided_set *set, enum provided_kind kind, const char *name,
 		  const char *what, struct provided **own, struct vmm_error *err) MUST_CHECK;
 void provided_give_back(struct provided_set *set, struct provided *own);
+
+/*
+ * Take the one of this name out and release it. -ENOENT; -EBUSY: a device has it. Any thread that
+ * `release` may run on.
+ */
+int provided_remove(struct provided_set *set, enum provided_kind kind, const char *name,
+		    struct vmm_error *err) MUST_CHECK;
+
+/* Remove all of a kind. Nobody has any of them. */
+void provided_clear(struct provided_set *set, enum provided_kind kind);
+
+/* Call fn for each of a kind, in the order in which they came. fn must not wait. Any thread. */
+void provided_each(struct provided_set *set, enum provided_kind kind,
+		   void (*fn)(struct provided *own, void *arg), void *arg);
 
 #endif

@@ -42,7 +42,8 @@ static const struct option_desc options[] = {
 		.type = OPTION_STRING,
 		.offset = offsetof(struct isa_serial, spec),
 		.fallback = "none",
-		.help = "the other end: stdio, pty, unix:PATH, attach:/PATH, file:PATH, ring or none",
+		.help = "the other end: stdio, pty, unix:PATH, attach:/PATH, file:PATH, ring, none, or "
+			"the id of a chardev",
 	},
 	{
 		.name = "index",
@@ -152,8 +153,7 @@ static const struct chardev_frontend frontend = {
 static int status(struct device *dev, const void *args UNUSED, struct report *report,
 		  struct vmm_error *err UNUSED)
 {
-	report_string(report, "chardev",
-		      chardev_describe(container_of(dev, struct isa_serial, dev)->chardev));
+	chardev_report(container_of(dev, struct isa_serial, dev)->chardev, report);
 	return 0;
 }
 
@@ -201,7 +201,7 @@ static void open_chardev(void *arg)
 	struct opening *o = arg;
 	struct isa_serial *s = o->s;
 
-	o->rc = chardev_create_for(&s->chardev, s->spec, "chardev", &s->dev, o->err);
+	o->rc = chardev_acquire(&s->chardev, s->spec, "chardev", &s->dev, o->err);
 	if (o->rc == 0)
 		chardev_attach(s->chardev, &frontend, s);
 }
@@ -212,7 +212,7 @@ static void close_chardev(void *arg)
 
 	loop_task_cancel(s->dev.loop, &s->transmit);
 	loop_task_cancel(s->dev.loop, &s->receive);
-	chardev_destroy(s->chardev);
+	chardev_release(s->chardev);
 }
 
 static int serial_check(const struct device *dev, const char *what, struct vmm_error *err)

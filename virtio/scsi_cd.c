@@ -11,18 +11,20 @@
 
 /* ---- media that come and go ---- */
 
-static int open_medium(struct scsi_cd *cd, char *path, struct block **block, struct vmm_error *err)
+/* One of path and drive. */
+static int open_medium(struct scsi_cd *cd, char *path, char *drive, struct block **block,
+		       struct vmm_error *err)
 {
 	const struct block_options options = {
 		.path = path,
-		.readonly = true,
+		.drive = drive,
+		.readonly = !drive, /* nothing here writes */
 		.cache = cd->cache,
 		.engine = cd->engine,
 		.logical_block_size = BLOCK_SIZE,
 	};
 
-	return block_open_shared(block, &options, cd->lun.dev.id, &cd->lun.bus->engines,
-				 cd->lun.dev.env->log, err);
+	return block_acquire(block, &options, &cd->lun.dev, &cd->lun.bus->engines, err);
 }
 
 /* Home loop, lock not held. */
@@ -33,7 +35,7 @@ static void close_idle(struct scsi_cd *cd)
 
 		if (block && !block_in_flight(block)) {
 			cd->closing[i] = NULL;
-			block_close(block);
+			block_release(block);
 		}
 	}
 }
@@ -192,7 +194,7 @@ static int change(struct device *dev, const void *args, struct report *report,
 	char *path;
 
 	if (!rc)
-		rc = open_medium(cd, a->path, &block, err);
+		rc = open_medium(cd, a->path, NULL, &block, err);
 	if (rc)
 		return rc;
 	path = strdup(a->path);
@@ -391,7 +393,7 @@ static void unrealize(struct device *dev)
 
 	scsi_lun_fini(&cd->lun);
 	loop_call(dev->loop, cancel_close, cd);
-	block_close(cd->block);
+	block_release(cd->block);
 	cd->block = NULL;
 }
 
@@ -404,8 +406,8 @@ static int realize(struct device *dev, struct vmm_error *err)
 		return rc;
 	cd->lun.removable = true;
 	loop_task_init(&cd->close_task, close_later);
-	if (cd->path)
-		rc = open_medium(cd, cd->path, &cd->block, err);
+	if (cd->path || cd->drive)
+		rc = open_medium(cd, cd->path, cd->drive, &cd->block, err);
 	if (!rc)
 		rc = scsi_lun_attach(&cd->lun, err);
 	if (rc)
@@ -418,6 +420,10 @@ static const struct option_desc options[] = {
 	 .type = OPTION_STRING,
 	 .offset = offsetof(struct scsi_cd, path),
 	 .help = "ISO image (default: the drive is empty)"},
+	{.name = "drive",
+	 .type = OPTION_STRING,
+	 .offset = offsetof(struct scsi_cd, drive),
+	 .help = "name of a drive that is open already, in place of a path"},
 	{.name = "cache",
 	 .type = OPTION_ENUM,
 	 .offset = offsetof(struct scsi_cd, cache),

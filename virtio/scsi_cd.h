@@ -23,7 +23,7 @@ enum scsi_cd_event {
 
 struct scsi_cd {
 	struct scsi_lun lun; /* first */
-	char *path;
+	char *path, *drive;  /* of the medium in it at first, one of the two; NULL: none */
 	int cache, engine;   /* enum block_cache, block_engine */
 	struct block *block; /* the medium; NULL: none */
 	bool tray_open;

@@ -226,7 +226,7 @@ static void unrealize(struct device *dev)
 	struct scsi_disk *disk = scsi_disk(scsi_lun(dev));
 
 	scsi_lun_fini(&disk->lun);
-	block_close(disk->block);
+	block_release(disk->block);
 	disk->block = NULL;
 }
 
@@ -237,8 +237,7 @@ static int realize(struct device *dev, struct vmm_error *err)
 
 	if (rc)
 		return rc;
-	rc = block_open_shared(&disk->block, &disk->options, dev->id, &disk->lun.bus->engines,
-			       dev->env->log, err);
+	rc = block_acquire(&disk->block, &disk->options, dev, &disk->lun.bus->engines, err);
 	if (!rc) {
 		disk->initial_writeback = block_writeback(disk->block);
 		rc = scsi_lun_attach(&disk->lun, err);

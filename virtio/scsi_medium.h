@@ -5,6 +5,7 @@
 #ifndef VIRTIO_SCSI_MEDIUM_H
 #define VIRTIO_SCSI_MEDIUM_H
 
+#include "block/drive.h"
 #include "virtio/scsi_lun.h"
 
 /* Of one READ, WRITE or VERIFY: what the controller's max_sectors says. */

@@ -195,7 +195,7 @@ static void unrealize(struct device *dev)
 
 	virtio_throttle_fini(&blk->throttle);
 	virtio_fini(&blk->vd);
-	block_close(blk->block);
+	block_release(blk->block);
 	blk->block = NULL;
 	free_requests(blk);
 }
@@ -214,7 +214,7 @@ static int realize(struct device *dev, struct vmm_error *err)
 	rc = virtio_throttle_init(&blk->throttle, &blk->vd, &blk->limits, err);
 	if (rc)
 		return rc;
-	rc = block_open(&blk->block, &blk->options, dev->id, dev->loop, dev->env->log, err);
+	rc = block_acquire(&blk->block, &blk->options, dev, NULL, err);
 	if (rc)
 		return rc;
 	blk->info = *block_info(blk->block);

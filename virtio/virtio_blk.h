@@ -10,7 +10,7 @@
 
 #include <linux/virtio_blk.h>
 
-#include "block/block.h"
+#include "block/drive.h"
 #include "virtio/virtio_throttle.h"
 
 /* Ranges in one discard or write-zeroes request, and sectors in one range (2 GiB). */

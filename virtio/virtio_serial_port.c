@@ -136,7 +136,7 @@ static void come(void *arg)
 	struct virtio_serial_port *port = c->port;
 	struct virtio_serial *s = port->serial;
 
-	c->rc = chardev_create_for(&port->chardev, port->spec, "chardev", &port->dev, c->err);
+	c->rc = chardev_acquire(&port->chardev, port->spec, "chardev", &port->dev, c->err);
 	if (c->rc)
 		return;
 	device_lock(&s->vd.dev);
@@ -185,7 +185,7 @@ static void go(void *arg)
 	}
 	virtio_serial_tell_removed(s, port->nr);
 	device_unlock(&s->vd.dev);
-	chardev_destroy(port->chardev);
+	chardev_release(port->chardev);
 }
 
 static void unrealize(struct device *dev)
@@ -415,7 +415,7 @@ static int status(struct device *dev, const void *arg UNUSED, struct report *rep
 {
 	struct virtio_serial_port *port = virtio_serial_port(dev);
 
-	report_string(report, "chardev", chardev_describe(port->chardev));
+	chardev_report(port->chardev, report);
 	device_lock(&port->serial->vd.dev);
 	report_bool(report, "guest-open", port->guest_open);
 	report_bool(report, "host-open", port->host_open);
@@ -474,7 +474,8 @@ static const struct option_desc options[] = {
 	 .type = OPTION_STRING,
 	 .offset = offsetof(struct virtio_serial_port, spec),
 	 .fallback = "none",
-	 .help = "the other end: stdio, pty, unix:PATH, attach:/PATH, file:PATH, ring or none"},
+	 .help = "the other end: stdio, pty, unix:PATH, attach:/PATH, file:PATH, ring, none, or "
+		 "the id of a chardev"},
 	OPTION_END,
 };
 

@@ -114,6 +114,7 @@ static int build(struct vmm *vm, const struct vmm_config *config, struct vmm_err
 	    (ret = loop_create(&vm->io, "vmm-io", clock_system(), err)) < 0)
 		return ret;
 	fill_env(vm);
+	vm->drive_engines.loop = vm->io;
 	return machine_arch_devices(vm, err);
 }
 
@@ -292,6 +293,7 @@ void vmm_destroy(struct vmm *vm)
 	free(vm->vcpus);
 	vm->vcpus = NULL; /* a device that speaks up on its way out finds none to park */
 	machine_remove_devices(vm);
+	machine_remove_backends(vm);
 	loop_destroy(vm->io);
 	provided_fini(&vm->provided); /* the loop has let go of them */
 	pci_bus_destroy(vm->pci);

@@ -19,6 +19,7 @@
 
 #include <pthread.h>
 
+#include "block/drive.h"
 #include "core/device.h"
 #include "core/provided.h"
 #include "devices/devices.h"
@@ -86,8 +87,9 @@ struct vmm {
 	struct device *acpi_pm;
 	struct device *ioapic; /* NULL: the kernel has it */
 	struct machine_watchers watchers;
-	struct provided_set provided;             /* what the program brings */
-	struct event_queue events;                /* for the API: one of the watchers */
+	struct provided_set provided;       /* what the program brings, and backends with a name */
+	struct block_engines drive_engines; /* of all drives */
+	struct event_queue events;          /* for the API: one of the watchers */
 	_Atomic(struct control *) control_socket; /* NULL: none; see vmm/control.h */
 
 	pthread_mutex_t devices_lock; /* outermost; guards what follows */
@@ -173,6 +175,29 @@ int machine_plug(struct vmm *vm, const struct device_class *cls, const char *opt
 int machine_unplug(struct vmm *vm, const char *id, bool pull, struct vmm_error *err) MUST_CHECK;
 /* Remove a device and what sits on it, and say so. For PCI devices: vCPUs parked, or none yet. */
 void machine_take_out(struct vmm *vm, struct machine_device *md);
+
+/*
+ * machine_backends.c: what is there under a name before the device that uses it, and stays when it
+ * goes. On any thread but the machine's own; -ESHUTDOWN if the VM has stopped.
+ */
+/*
+ * Add a stream / an image, opened at once. spec: as chardev_create wants it; *place: where it is,
+ * allocated. -EEXIST, and as chardev_add and drive_add.
+ */
+int machine_add_chardev(struct vmm *vm, const char *name, const char *spec, char **place,
+			struct vmm_error *err) MUST_CHECK;
+int machine_add_drive(struct vmm *vm, const char *name, const struct block_options *options,
+		      struct vmm_error *err) MUST_CHECK;
+/* Remove one that no device has. -ENOENT, -EBUSY. */
+int machine_remove_backend(struct vmm *vm, enum provided_kind kind, const char *name,
+			   struct vmm_error *err) MUST_CHECK;
+/* As drive_resize. */
+int machine_resize_drive(struct vmm *vm, const char *name, uint64_t size,
+			 struct vmm_error *err) MUST_CHECK;
+/* {"chardevs": […], "drives": […]}: chardev_report_added, drive_report_all. Also when stopped. */
+int machine_list_backends(struct vmm *vm, char **json, struct vmm_error *err) MUST_CHECK;
+/* Release all. No device is left, the io loop has ended. */
+void machine_remove_backends(struct vmm *vm);
 
 /* machine_hotplug.c: PCI devices of a machine that was started. devices_lock held. */
 /* It has come / the guest shall let go of it / it goes. */

@@ -127,6 +127,13 @@ int qmp_listen(struct qmp *qmp, const char *path, struct vmm_error *err) MUST_CH
 /* Serve a connected stream socket, which becomes the server's, also on an error. Any thread. */
 int qmp_add_client(struct qmp *qmp, int fd);
 
+/*
+ * Does the object suit the table? open: it may have members beyond those. where: begins the names
+ * in messages ("backend.data."), or "". args: may be NULL, which is empty. -EINVAL.
+ */
+int qmp_check_members(const struct qmp_member *members, bool open, const json_t *args,
+		      const char *where, struct vmm_error *err) MUST_CHECK;
+
 /* Tell all clients. data: an object, given away; NULL: none. Any thread, never blocks. */
 void qmp_tell(struct qmp *qmp, const char *event, json_t *data);
 

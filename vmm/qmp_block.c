@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Commands of the control socket about disks. A disk has one name here, its device's id, which
- * stands for QEMU's `device`, `id`, `qdev` and `node-name` alike.
+ * stands for QEMU's `device`, `id` and `qdev` alike. It is the `node-name` as well, unless the disk
+ * has a drive, which has a name of its own.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -13,12 +14,9 @@
 /* The disk that a command is for, by whichever name; may be NULL. */
 static const char *disk_id(const struct qmp_call *call)
 {
-	static const char *const names[] = {"id", "device", "node-name"};
-	const char *id = NULL;
+	const char *id = call_string(call, "id");
 
-	for (size_t i = 0; i < ARRAY_SIZE(names) && !id; i++)
-		id = call_string(call, names[i]);
-	return id;
+	return id ? id : call_string(call, "device");
 }
 
 static bool is_cd(const json_t *device)
@@ -35,12 +33,19 @@ static bool is_disk(const json_t *device)
 
 /* ---- what there is ---- */
 
+/* The limit is a device's: a drive that nobody has is not limited. */
+static json_t *limit(const json_t *status, const char *name)
+{
+	json_t *value = json_object_get(status, name);
+
+	return value ? json_incref(value) : json_integer(0);
+}
+
 /* QEMU has six limits, and says what each is where there is a medium. */
 static json_t *describe_limits(const json_t *status)
 {
-	return json_pack("{s:O,s:i,s:i,s:O,s:i,s:i}", "bps", json_object_get(status, "bps"),
-			 "bps_rd", 0, "bps_wr", 0, "iops", json_object_get(status, "iops"),
-			 "iops_rd", 0, "iops_wr", 0);
+	return json_pack("{s:o,s:i,s:i,s:o,s:i,s:i}", "bps", limit(status, "bps"), "bps_rd", 0,
+			 "bps_wr", 0, "iops", limit(status, "iops"), "iops_rd", 0, "iops_wr", 0);
 }
 
 static json_t *describe_cache(const json_t *status)
@@ -51,24 +56,27 @@ static json_t *describe_cache(const json_t *status)
 			 "direct", !strcmp(cache, "none"), "no-flush", !strcmp(cache, "unsafe"));
 }
 
-static json_t *describe_medium(const json_t *device, const json_t *status)
+/* A disk's backend has the name of the drive, or of the device that it is a part of. */
+static const char *node_name(const char *id, const json_t *status)
 {
-	const char *id = device_string(device, "id");
-	json_t *size = json_object_get(status, "size");
-	char *path = is_cd(device) ? NULL : device_option(device, "path");
-	json_t *name = is_cd(device) ? json_incref(json_object_get(status, "medium"))
-				     : qmp_string(path ? path : "");
-	json_t *medium;
+	const json_t *drive = json_object_get(status, "drive");
 
-	medium = json_pack("{s:O,s:s,s:O,s:s,s:i,s:b,s:s,s:i,s:o,s:{s:O,s:s,s:O}}", "file", name,
-			   "node-name", id, "ro", json_object_get(status, "readonly"), "drv", "raw",
-			   "backing_file_depth", 0, "encrypted", 0, "detect_zeroes", "off",
-			   "write_threshold", 0, "cache", describe_cache(status), "image",
-			   "filename", name, "format", "raw", "virtual-size", size);
-	json_object_update_new(medium, describe_limits(status));
-	json_decref(name);
-	free(path);
-	return medium;
+	return drive ? json_string_value(drive) : id;
+}
+
+static json_t *describe_node(const char *id, const json_t *status)
+{
+	json_t *size = json_object_get(status, "size"), *path = json_object_get(status, "path");
+	json_t *node;
+
+	node = json_pack("{s:O,s:s,s:O,s:s,s:i,s:b,s:s,s:i,s:o,s:{s:O,s:s,s:O}}", "file", path,
+			 "node-name", node_name(id, status), "ro",
+			 json_object_get(status, "readonly"), "drv", "raw", "backing_file_depth", 0,
+			 "encrypted", 0, "detect_zeroes", "off", "write_threshold", 0, "cache",
+			 describe_cache(status), "image", "filename", path, "format", "raw",
+			 "virtual-size", size);
+	json_object_update_new(node, describe_limits(status));
+	return node;
 }
 
 static json_t *describe_disk(const json_t *device, const json_t *status)
@@ -81,7 +89,7 @@ static json_t *describe_disk(const json_t *device, const json_t *status)
 	if (is_cd(device))
 		json_object_set(disk, "tray_open", json_object_get(status, "tray-open"));
 	if (json_object_get(status, "size"))
-		json_object_set_new(disk, "inserted", describe_medium(device, status));
+		json_object_set_new(disk, "inserted", describe_node(id, status));
 	return disk;
 }
 
@@ -134,14 +142,14 @@ static json_t *describe_stats(const json_t *device, const json_t *status)
 				    counter(status, counters[i].op, counters[i].what));
 	for (size_t i = 0; i < ARRAY_SIZE(zeroes); i++)
 		json_object_set_new(stats, zeroes[i], json_integer(0));
-	return json_pack("{s:s,s:s,s:s,s:o}", "device", id, "qdev", id, "node-name", id, "stats",
-			 stats);
+	return json_pack("{s:s,s:s,s:s,s:o}", "device", id, "qdev", id, "node-name",
+			 node_name(id, status), "stats", stats);
 }
 
 static int for_each_disk(struct qmp_call *call,
 			 json_t *(*describe)(const json_t *device, const json_t *status))
 {
-	json_t *devices = call_devices(call), *device, *status;
+	json_t *devices = call_devices(call), *device, *status, *described;
 	int rc = devices ? 0 : -ENOMEM;
 	size_t i;
 
@@ -159,7 +167,9 @@ static int for_each_disk(struct qmp_call *call,
 		}
 		if (rc)
 			break;
-		json_array_append_new(call->result, describe(device, status));
+		described = describe(device, status);
+		if (described)
+			json_array_append_new(call->result, described);
 		json_decref(status);
 	}
 	json_decref(devices);
@@ -171,6 +181,26 @@ int run_query_block(struct qmp_call *call)
 	return for_each_disk(call, describe_disk);
 }
 
+/* Those that drives have are told as such, also while no device has them. */
+static json_t *describe_own_node(const json_t *device, const json_t *status)
+{
+	if (!json_object_get(status, "size") || json_object_get(status, "drive"))
+		return NULL;
+	return describe_node(device_string(device, "id"), status);
+}
+
+int run_query_nodes(struct qmp_call *call)
+{
+	int rc = for_each_disk(call, describe_own_node);
+	json_t *drives = rc ? NULL : call_backends(call, "drives"), *drive;
+	size_t i;
+
+	json_array_foreach(drives, i, drive)
+		json_array_append_new(call->result, describe_node(NULL, drive));
+	json_decref(drives);
+	return rc || drives ? rc : -ENOMEM;
+}
+
 int run_query_blockstats(struct qmp_call *call)
 {
 	return for_each_disk(call, describe_stats);
@@ -178,14 +208,66 @@ int run_query_blockstats(struct qmp_call *call)
 
 /* ---- what can be done ---- */
 
-int run_block_resize(struct qmp_call *call)
+static json_t *describe_use(const json_t *device, const json_t *status)
+{
+	json_t *drive = json_object_get(status, "drive");
+
+	return drive ? json_pack("{s:s,s:O}", "id", device_string(device, "id"), "drive", drive)
+		     : NULL;
+}
+
+/* The device that has the drive: allocated, or NULL. */
+static char *user_of(struct qmp_call *call, const char *drive)
+{
+	int rc = for_each_disk(call, describe_use);
+	char *id = NULL;
+	json_t *use;
+	size_t i;
+
+	json_array_foreach(call->result, i, use)
+	{
+		if (!rc && !id && !strcmp(device_string(use, "drive"), drive))
+			id = strdup(device_string(use, "id"));
+	}
+	json_decref(call->result);
+	call->result = NULL;
+	return id;
+}
+
+static int resize_disk(struct qmp_call *call, const char *id, uint64_t size)
 {
 	char options[32];
 
-	if (call_int(call, "size") < 1)
+	snprintf(options, sizeof(options), "size=%llu", (unsigned long long)size);
+	return call_action(call, id, "resize", options, NULL);
+}
+
+/* The guest is to hear of it, so a drive that a device has is for the device to resize. */
+static int resize_node(struct qmp_call *call, const char *node, uint64_t size)
+{
+	int rc = machine_resize_drive(call_vm(call), node, size, &call->err);
+	char *id;
+
+	if (rc == -ENOENT) /* the node of a device that brought it along */
+		return resize_disk(call, node, size);
+	if (rc != -EBUSY)
+		return rc;
+	id = user_of(call, node);
+	if (id)
+		rc = resize_disk(call, id, size);
+	free(id);
+	return rc;
+}
+
+int run_block_resize(struct qmp_call *call)
+{
+	const char *device = call_string(call, "device"), *node = call_string(call, "node-name");
+	int64_t size = call_int(call, "size");
+
+	if (size < 1)
 		return error_set(&call->err, EINVAL, "Parameter 'size' expects a size above 0");
-	snprintf(options, sizeof(options), "size=%lld", (long long)call_int(call, "size"));
-	return call_action(call, disk_id(call), "resize", options, NULL);
+	return node && !device ? resize_node(call, node, (uint64_t)size)
+			       : resize_disk(call, device, (uint64_t)size);
 }
 
 int run_throttle(struct qmp_call *call)

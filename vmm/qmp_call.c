@@ -50,6 +50,19 @@ json_t *call_devices(struct qmp_call *call)
 	return list;
 }
 
+json_t *call_backends(struct qmp_call *call, const char *kind)
+{
+	json_t *report, *list;
+	char *text;
+
+	if (machine_list_backends(call_vm(call), &text, &call->err))
+		return NULL;
+	report = parse_report(call, text);
+	list = json_incref(json_object_get(report, kind));
+	json_decref(report);
+	return list;
+}
+
 char *device_option(const json_t *device, const char *name)
 {
 	char *value, *rest;

@@ -202,6 +202,17 @@ static const struct qmp_member change_args[] = {
 	{"read-only-mode", QMP_STRING, true}, END};
 static const struct qmp_member action_args[] = {
 	{"id", QMP_STRING, false}, {"action", QMP_STRING, false}, {"options", QMP_ANY, true}, END};
+static const struct qmp_member chardev_add_args[] = {
+	{"id", QMP_STRING, false}, {"backend", QMP_OBJECT, false}, END};
+static const struct qmp_member chardev_remove_args[] = {{"id", QMP_STRING, false}, END};
+static const struct qmp_member blockdev_add_args[] = {
+	{"driver", QMP_STRING, false}, {"node-name", QMP_STRING, false},
+	{"filename", QMP_STRING, true}, {"file", QMP_ANY, true}, {"read-only", QMP_BOOL, true},
+	{"auto-read-only", QMP_BOOL, true}, {"force-share", QMP_BOOL, true},
+	{"cache", QMP_OBJECT, true}, {"discard", QMP_STRING, true},
+	{"detect-zeroes", QMP_STRING, true}, {"aio", QMP_STRING, true},
+	{"locking", QMP_STRING, true}, END};
+static const struct qmp_member blockdev_del_args[] = {{"node-name", QMP_STRING, false}, END};
 
 /* What differs from QEMU, in words that a program can look for. */
 #define DIFFERS(...) .features = (const char *const[]){__VA_ARGS__, NULL}
@@ -219,9 +230,11 @@ const struct qmp_command control_commands[] = {
 	{"query-memory-size-summary", .run = run_query_memory, ANSWERS},
 	{"query-iothreads", .run = run_query_iothreads, ANSWERS, DIFFERS("vmm-always-empty")},
 	{"query-pci", .run = run_query_pci, ANSWERS},
-	{"query-block", .run = run_query_block, ANSWERS, DIFFERS("vmm-device-id-is-node-name")},
+	{"query-block", .run = run_query_block, ANSWERS, DIFFERS("vmm-device-is-qdev")},
+	{"query-named-block-nodes", .run = run_query_nodes, ANSWERS,
+	 DIFFERS("vmm-node-name-may-be-device-id")},
 	{"query-blockstats", .run = run_query_blockstats, ANSWERS, DIFFERS("vmm-no-merges")},
-	{"query-chardev", .run = run_query_chardev, ANSWERS, DIFFERS("vmm-label-is-device-id")},
+	{"query-chardev", .run = run_query_chardev, ANSWERS, DIFFERS("vmm-label-may-be-device-id")},
 	{"query-balloon", .run = run_query_balloon, ANSWERS},
 	{"query-rx-filter", .args = filter_args, .run = run_query_rx_filter, ANSWERS},
 	{"stop", .run = run_stop},
@@ -234,6 +247,12 @@ const struct qmp_command control_commands[] = {
 	{"device_add", .args = add_args, .open = true, .run = run_device_add,
 	 DIFFERS("vmm-backend-in-options")},
 	{"device_del", .args = del_args, .run = run_device_del, DIFFERS("vmm-force")},
+	{"chardev-add", .args = chardev_add_args, .run = run_chardev_add, ANSWERS,
+	 DIFFERS("vmm-only-unix-server-file-pty-null-ringbuf")},
+	{"chardev-remove", .args = chardev_remove_args, .run = run_chardev_remove},
+	{"blockdev-add", .args = blockdev_add_args, .run = run_blockdev_add,
+	 DIFFERS("vmm-only-raw-on-file", "vmm-aio-native-is-auto")},
+	{"blockdev-del", .args = blockdev_del_args, .run = run_blockdev_del},
 	{"block_resize", .args = resize_args, .run = run_block_resize, DIFFERS("vmm-only-larger")},
 	{"block_set_io_throttle", .args = throttle_args, .run = run_throttle,
 	 DIFFERS("vmm-only-totals")},

@@ -15,13 +15,14 @@
 int run_device_add(struct qmp_call *call)
 {
 	static const char *const without[] = {"driver", NULL};
-	const char *driver = call_string(call, "driver");
-	char *options = options_of(call, call->args, without);
+	char *options;
 	int rc;
 
+	translate_device(call);
+	options = options_of(call, call->args, without);
 	if (!options)
 		return -call->err.code;
-	rc = vmm_add_device(call_vm(call), driver, options, &call->err);
+	rc = vmm_add_device(call_vm(call), call_string(call, "driver"), options, &call->err);
 	free(options);
 	return rc;
 }
@@ -164,45 +165,89 @@ int run_query_balloon(struct qmp_call *call)
 
 /* ---- character devices ---- */
 
-static json_t *describe_chardev(struct qmp_call *call, const json_t *device)
+/* A terminal is told by its path, as QEMU does. */
+static json_t *describe_chardev(const char *label, const json_t *status, bool open)
 {
-	const char *id = device_string(device, "id"), *cls = device_string(device, "class");
-	const char *place;
-	json_t *status, *open, *result;
+	const char *place = json_string_value(json_object_get(status, "chardev"));
 
-	if (strcmp(cls, "serial-port") != 0 && strcmp(cls, "console-port") != 0 &&
-	    strcmp(cls, "isa-serial") != 0)
-		return NULL;
-	if (call_action(call, id, "status", NULL, &status))
-		return NULL;
-	place = json_string_value(json_object_get(status, "chardev"));
-	open = json_object_get(status, "guest-open");
-	/* What has no notion of being open is. A terminal is told by its path, as QEMU does. */
-	result = json_pack("{s:s,s:s+,s:b}", "label", id, "filename",
-			   place && *place == '/' ? "pty:" : "", place ? place : "none",
-			   "frontend-open", !open || json_is_true(open));
-	json_decref(status);
-	return result;
+	return json_pack("{s:s,s:s+,s:b}", "label", label, "filename",
+			 place && *place == '/' ? "pty:" : "", place ? place : "none",
+			 "frontend-open", open);
+}
+
+static bool has_chardev(const json_t *device)
+{
+	const char *cls = device_string(device, "class");
+
+	return !strcmp(cls, "serial-port") || !strcmp(cls, "console-port") ||
+	       !strcmp(cls, "isa-serial");
+}
+
+static json_t *find_label(const json_t *chardevs, const char *label)
+{
+	json_t *chardev;
+	size_t i;
+
+	json_array_foreach(chardevs, i, chardev)
+	{
+		if (!strcmp(device_string(chardev, "label"), label))
+			return chardev;
+	}
+	return NULL;
+}
+
+/* A device's own is known by the device's id; of one with a name we learn who has it open. */
+static void add_device_chardev(json_t *chardevs, const char *id, const json_t *status)
+{
+	const char *name = json_string_value(json_object_get(status, "chardev-id"));
+	const json_t *guest = json_object_get(status, "guest-open");
+	bool open = !guest || json_is_true(guest); /* what has no notion of being open is */
+	json_t *named = name ? find_label(chardevs, name) : NULL;
+
+	if (named)
+		json_object_set_new(named, "frontend-open", json_boolean(open));
+	else if (!name)
+		json_array_append_new(chardevs, describe_chardev(id, status, open));
+}
+
+static int list_named(struct qmp_call *call, json_t *chardevs)
+{
+	json_t *list = call_backends(call, "chardevs"), *named;
+	size_t i;
+
+	if (!list)
+		return -ENOMEM;
+	json_array_foreach(list, i, named)
+	{
+		json_array_append_new(chardevs, describe_chardev(device_string(named, "chardev-id"),
+								 named, false));
+	}
+	json_decref(list);
+	return 0;
 }
 
 int run_query_chardev(struct qmp_call *call)
 {
-	json_t *devices = call_devices(call), *device;
+	json_t *devices = call_devices(call), *device, *status;
 	size_t i;
+	int rc;
 
 	if (!devices)
 		return -ENOMEM;
 	call->result = json_array();
+	rc = list_named(call, call->result);
 	json_array_foreach(devices, i, device)
 	{
-		json_t *chardev = describe_chardev(call, device);
+		const char *id = device_string(device, "id");
 
 		/* One that has gone meanwhile is not there. */
-		if (chardev)
-			json_array_append_new(call->result, chardev);
+		if (rc || !has_chardev(device) || call_action(call, id, "status", NULL, &status))
+			continue;
+		add_device_chardev(call->result, id, status);
+		json_decref(status);
 	}
 	json_decref(devices);
-	return 0;
+	return rc;
 }
 
 /* ---- PCI ---- */

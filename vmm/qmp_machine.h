@@ -25,6 +25,8 @@ static inline const char *device_string(const json_t *device, const char *name)
 {
 	return json_string_value(json_object_get(device, name));
 }
+/* Backends with a name as machine_list_backends tells them ("chardevs", "drives"), likewise. */
+json_t *call_backends(struct qmp_call *call, const char *kind);
 /* An option that a device of that list was added with: allocated, or NULL. */
 char *device_option(const json_t *device, const char *name);
 
@@ -41,6 +43,15 @@ int call_action(struct qmp_call *call, const char *id, const char *action, const
  * something else in it than strings, integers and booleans, or there is no memory.
  */
 char *options_of(struct qmp_call *call, const json_t *object, const char *const *without);
+
+/* qmp_names.c: in the arguments of device_add, QEMU's names become ours. */
+void translate_device(struct qmp_call *call);
+
+/* qmp_backends.c */
+int run_chardev_add(struct qmp_call *call);
+int run_chardev_remove(struct qmp_call *call);
+int run_blockdev_add(struct qmp_call *call);
+int run_blockdev_del(struct qmp_call *call);
 
 /* qmp_devices.c */
 int run_device_add(struct qmp_call *call);
@@ -59,6 +70,7 @@ int run_vmm_stats(struct qmp_call *call);
 
 /* qmp_block.c */
 int run_query_block(struct qmp_call *call);
+int run_query_nodes(struct qmp_call *call);
 int run_query_blockstats(struct qmp_call *call);
 int run_block_resize(struct qmp_call *call);
 int run_throttle(struct qmp_call *call);

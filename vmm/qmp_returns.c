@@ -65,7 +65,7 @@ OBJECT(medium_info, "BlockDeviceInfo", STR("file"), STR("node-name"), BOOL("ro")
        INT("backing_file_depth"), BOOL("encrypted"), STR("detect_zeroes"), INT("write_threshold"),
        OBJ("cache", cache_info), OBJ("image", image_info), INT("bps"), INT("bps_rd"),
        INT("bps_wr"), INT("iops"), INT("iops_rd"), INT("iops_wr"));
-OBJECT(block_info, "BlockInfo", STR("device"), STR("qdev"), STR("type"), BOOL("removable"),
+OBJECT(drive_info, "BlockInfo", STR("device"), STR("qdev"), STR("type"), BOOL("removable"),
        BOOL("locked"), MAY(BOOL, "tray_open"), MAY_OBJ("inserted", medium_info));
 OBJECT(timed_stats, "BlockDeviceTimedStats", INT("interval_length"));
 OBJECT(block_device_stats, "BlockDeviceStats", INT("rd_bytes"), INT("rd_operations"),
@@ -78,12 +78,13 @@ OBJECT(block_device_stats, "BlockDeviceStats", INT("rd_bytes"), INT("rd_operatio
        INT("invalid_wr_operations"), INT("invalid_flush_operations"),
        INT("invalid_unmap_operations"), BOOL("account_failed"), BOOL("account_invalid"),
        OBJS("timed_stats", timed_stats));
-OBJECT(block_stats, "BlockStats", STR("device"), STR("qdev"), STR("node-name"),
+OBJECT(drive_stats, "BlockStats", STR("device"), STR("qdev"), STR("node-name"),
        OBJ("stats", block_device_stats));
 
 /* ---- other devices ---- */
 
 OBJECT(chardev_info, "ChardevInfo", STR("label"), STR("filename"), BOOL("frontend-open"));
+OBJECT(chardev_return, "ChardevReturn", MAY(STRING, "pty"));
 OBJECT(balloon_info, "BalloonInfo", INT("actual"));
 OBJECT(filter_info, "RxFilterInfo", STR("name"), STR("main-mac"), BOOL("promiscuous"),
        STR("unicast"), STR("multicast"), BOOL("broadcast-allowed"), BOOL("unicast-overflow"),
@@ -123,9 +124,11 @@ const struct qmp_return control_returns[] = {
 	{"query-memory-size-summary", QMP_OBJECT, &memory_info},
 	{"query-iothreads", QMP_OBJECTS, &iothread_info},
 	{"query-pci", QMP_OBJECTS, &pci_info},
-	{"query-block", QMP_OBJECTS, &block_info},
-	{"query-blockstats", QMP_OBJECTS, &block_stats},
+	{"query-block", QMP_OBJECTS, &drive_info},
+	{"query-named-block-nodes", QMP_OBJECTS, &medium_info},
+	{"query-blockstats", QMP_OBJECTS, &drive_stats},
 	{"query-chardev", QMP_OBJECTS, &chardev_info},
+	{"chardev-add", QMP_OBJECT, &chardev_return},
 	{"query-balloon", QMP_OBJECT, &balloon_info},
 	{"query-rx-filter", QMP_OBJECTS, &filter_info},
 	{"vmm-status", QMP_OBJECT, &vmm_status},

@@ -108,26 +108,35 @@ static bool is_member(const struct qmp_member *members, const char *name)
 	return false;
 }
 
-static int check_arguments(const struct qmp_command *command, json_t *args, struct vmm_error *err)
+int qmp_check_members(const struct qmp_member *members, bool open, const json_t *args,
+		      const char *where, struct vmm_error *err)
 {
 	const char *name;
 	json_t *value;
 
-	for (const struct qmp_member *m = command->args; m && m->name; m++) {
+	for (const struct qmp_member *m = members; m && m->name; m++) {
 		value = json_object_get(args, m->name);
 		if (!value && !m->optional)
-			return error_set(err, EINVAL, "Parameter '%s' is missing", m->name);
+			return error_set(err, EINVAL, "Parameter '%s%s' is missing", where,
+					 m->name);
 		if (value && !has_type(value, m->type))
 			return error_set(err, EINVAL,
-					 "Invalid parameter type for '%s', expected: %s", m->name,
-					 type_name(m->type));
+					 "Invalid parameter type for '%s%s', expected: %s", where,
+					 m->name, type_name(m->type));
 	}
-	json_object_foreach(args, name, value)
+	json_object_foreach((json_t *)args, name, value)
 	{
-		if (!command->open && !is_member(command->args, name))
-			return error_set(err, EINVAL, "Parameter '%.64s' is unexpected", name);
+		if (!open && !is_member(members, name))
+			return error_set(err, EINVAL, "Parameter '%s%.64s' is unexpected", where,
+					 name);
 	}
 	return 0;
+}
+
+static int check_arguments(const struct qmp_command *command, const json_t *args,
+			   struct vmm_error *err)
+{
+	return qmp_check_members(command->args, command->open, args, "", err);
 }
 
 /* ---- requests ---- */

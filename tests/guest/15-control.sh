@@ -137,6 +137,40 @@ else
 	not_ok 'a disk comes and goes 50 times' "round $i" "$tmp/fifty"
 fi
 
+# ---- backends with a name ----
+
+expect 'a stream is added' 0 '{}' -- "$vmm" qmp one chardev-add \
+	'{"id":"c0","backend":{"type":"socket","data":{"addr":{"type":"unix","data":{"path":"'"$tmp/c0"'"}},"server":true,"wait":false}}}'
+if [ -S "$tmp/c0" ]; then
+	ok 'its socket is there before any device'
+else
+	not_ok 'its socket is there before any device' "$(ls -l "$tmp")"
+fi
+expect 'a controller for ports' 0 '' -- "$vmm" device add one virtio-serial,id=ser0
+expect 'a port takes it' 0 '{}' -- "$vmm" qmp one device_add \
+	'{"driver":"virtserialport","id":"p0","bus":"ser0.0","chardev":"c0","name":"org.x"}'
+expect 'it is in use then' 1 'a device has the chardev c0' -- "$vmm" qmp one chardev-remove '{"id":"c0"}'
+expect 'the port goes' 0 '' -- "$vmm" device del one p0
+expect 'another port takes it' 0 '' -- "$vmm" device add one serial-port,id=p1,chardev=c0
+expect 'and goes' 0 '' -- "$vmm" device del one p1
+expect 'the stream goes' 0 '{}' -- "$vmm" qmp one chardev-remove '{"id":"c0"}'
+if [ ! -e "$tmp/c0" ]; then
+	ok 'with its socket'
+else
+	not_ok 'with its socket' "$(ls -l "$tmp")"
+fi
+drive='{"driver":"raw","node-name":"n0","file":{"driver":"file","filename":"'$more'"},"read-only":false,"discard":"unmap"}'
+expect 'a drive is added' 0 '{}' -- "$vmm" qmp one blockdev-add "$drive"
+expect 'its image is locked' 1 'lock' -- "$vmm" device add one "scsi-disk,path=$more,id=s0"
+expect 'a disk takes it' 0 '{}' -- "$vmm" qmp one device_add \
+	'{"driver":"scsi-hd","id":"s0","drive":"n0","bus":"scsi0.0","scsi-id":1}'
+expect 'it is in use then' 1 'a device has the drive n0' -- "$vmm" qmp one blockdev-del '{"node-name":"n0"}'
+expect 'it is grown under its own name' 0 '{}' -- "$vmm" qmp one block_resize '{"node-name":"n0","size":2097152}'
+expect 'the disk goes' 0 '' -- "$vmm" device del one s0
+expect 'the drive goes' 0 '{}' -- "$vmm" qmp one blockdev-del '{"node-name":"n0"}'
+expect 'its image is free again' 0 '' -- "$vmm" device add one "scsi-disk,path=$more,id=s0"
+expect 'for whoever wants it' 0 '' -- "$vmm" device del one s0
+
 # ---- a guest that lets go ----
 
 rounds=5
@@ -147,9 +181,14 @@ pids+=("$hot")
 hot_says() { grep -aqsx "$1" <(tr -d '\r' <"$tmp/hot.console"); }
 there() { "$vmm" status hot; }
 until_true there || bail_out 'the VM hot does not start'
+kept=$tmp/kept.img
+truncate -s 1M "$kept"
+expect 'a drive for a guest' 0 '{}' -- "$vmm" qmp hot blockdev-add '{"driver":"file","node-name":"n0","filename":"'"$kept"'"}'
+# A disk with an image of its own and one with the drive, in turn.
+sources=("path=$more" drive=n0)
 for i in $(seq "$rounds"); do
 	# The next one may come to the slot before the guest has had a look at it empty.
-	"$vmm" device add hot "virtio-blk,path=$more,id=d" && until_true hot_says "in use $i" &&
+	"$vmm" device add hot "virtio-blk,${sources[i % 2]},id=d" && until_true hot_says "in use $i" &&
 		"$vmm" device del hot d && until_true hot_says "let go $i" || break
 done >"$tmp/hot.rounds" 2>&1
 # The last one may find the VM on its way out.

@@ -189,6 +189,33 @@ Test(option, bad_values_name_option_value_and_what_is_possible)
 	expect_error("x,size=4X", "size=4X: must be a size");
 }
 
+Test(option, what_is_required_is_not_where_another_option_stands_for_it)
+{
+	static const struct option_desc either[] = {
+		{.name = "path",
+		 .type = OPTION_STRING,
+		 .offset = offsetof(struct opts, path),
+		 .required = true,
+		 .unless = "serial",
+		 .help = "image file"},
+		{.name = "serial", .type = OPTION_STRING, .offset = offsetof(struct opts, serial)},
+		{.name = "readonly",
+		 .type = OPTION_BOOL,
+		 .offset = offsetof(struct opts, readonly)},
+		OPTION_END,
+	};
+	struct vmm_error e;
+	struct opts o;
+
+	cr_assert_eq(options_parse(either, "t", NULL, "readonly", &o, &e), -EINVAL);
+	cr_assert_not_null(strstr(e.message, "path=… is required"), "%s", e.message);
+	cr_assert_eq(options_parse(either, "t", NULL, "serial=1", &o, &e), 0, "%s", e.message);
+	cr_assert_null(o.path);
+	options_free(either, &o);
+	cr_assert_eq(options_parse(either, "t", NULL, "path=1,serial=2", &o, &e), 0);
+	options_free(either, &o);
+}
+
 Test(option, malformed_texts_are_errors_that_leak_nothing)
 {
 	expect_error("", "path=… is required: image file");

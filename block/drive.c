@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+#include "block/drive.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "block/layer.h"
+#include "core/device.h"
+
+struct drive {
+	struct provided provided;
+	struct provided_set *set;
+	struct loop *loop;
+	struct block *block;
+};
+
+static struct drive *drive_of(struct provided *own)
+{
+	return container_of(own, struct drive, provided);
+}
+
+const char *drive_name(const struct drive *drive)
+{
+	return drive->provided.name;
+}
+
+/* ---- coming and going ---- */
+
+static void release(struct provided *own)
+{
+	struct drive *drive = drive_of(own);
+
+	block_close(drive->block);
+	free(drive);
+}
+
+int drive_add(struct provided_set *set, const char *name, const struct block_options *options,
+	      struct block_engines *engines, const struct log *log, struct vmm_error *err)
+{
+	struct drive *drive;
+	/* Before anything is opened: its own lock would be in its way. */
+	int rc = provided_check(set, BACKEND_DRIVE, name, err);
+
+	if (rc)
+		return rc;
+	drive = calloc(1, sizeof(*drive));
+	if (!drive)
+		return error_set(err, ENOMEM, "drive %s: out of memory", name);
+	drive->provided = (struct provided){.kind = BACKEND_DRIVE, .release = release};
+	drive->set = set;
+	drive->loop = engines->loop;
+	rc = block_open_shared(&drive->block, options, name, engines, log, err);
+	if (rc == 0)
+		rc = provided_add(set, &drive->provided, name, err);
+	if (rc)
+		release(&drive->provided);
+	else
+		block_set_drive(drive->block, drive);
+	return rc;
+}
+
+/* ---- without a device ---- */
+
+static void report_one(struct provided *own, void *report)
+{
+	report_begin(report, NULL);
+	report_bool(report, "in-use", own->taken);
+	block_report(drive_of(own)->block, report);
+	report_end(report);
+}
+
+void drive_report_all(struct provided_set *set, struct report *report)
+{
+	provided_each(set, BACKEND_DRIVE, report_one, report);
+}
+
+struct resize_call {
+	struct block *block;
+	uint64_t size;
+	struct vmm_error *err;
+	int rc;
+};
+
+static void resize(void *arg)
+{
+	struct resize_call *call = arg;
+
+	call->rc = block_resize(call->block, call->size, call->err);
+}
+
+int drive_resize(struct provided_set *set, const char *name, uint64_t size, struct vmm_error *err)
+{
+	struct provided *own;
+	struct resize_call call = {.size = size, .err = err};
+	int rc = provided_take(set, BACKEND_DRIVE, name, "resize", &own, err);
+
+	if (rc)
+		return rc;
+	call.block = drive_of(own)->block;
+	loop_call(drive_of(own)->loop, resize, &call);
+	provided_give_back(set, own);
+	return call.rc;
+}
+
+/* ---- for a device ---- */
+
+/* What is the drive's own is not the device's to say. */
+static int check_options(const struct block_options *o, struct vmm_error *err)
+{
+	if (o->path)
+		return error_set(err, EINVAL, "path and drive exclude each other");
+	if (o->readonly || o->snapshot || o->cache != BLOCK_CACHE_WRITEBACK ||
+	    o->engine != BLOCK_ENGINE_AUTO || o->discard != BLOCK_DISCARD_UNMAP)
+		return error_set(err, EINVAL,
+				 "drive=%s: readonly, snapshot, cache, engine and discard were "
+				 "decided when it was opened",
+				 o->drive);
+	return 0;
+}
+
+struct take_call {
+	struct block *block;
+	const struct block_options *options;
+	struct vmm_error *err;
+	int rc;
+};
+
+static void begin(void *arg)
+{
+	struct take_call *call = arg;
+
+	call->rc = block_begin(call->block, call->options, call->err);
+}
+
+static int take(struct block **block, const struct block_options *options, const struct device *dev,
+		struct vmm_error *err)
+{
+	struct provided_set *set = dev->env->provided;
+	struct provided *own;
+	struct take_call call = {.options = options, .err = err};
+	int rc = check_options(options, err);
+
+	if (rc == 0)
+		rc = provided_take(set, BACKEND_DRIVE, options->drive, "drive", &own, err);
+	if (rc)
+		return rc;
+	assert(drive_of(own)->loop == dev->loop);
+	call.block = drive_of(own)->block;
+	loop_call(dev->loop, begin, &call);
+	if (call.rc)
+		provided_give_back(set, own);
+	else
+		*block = call.block;
+	return call.rc;
+}
+
+int block_acquire(struct block **block, const struct block_options *options,
+		  const struct device *dev, struct block_engines *engines, struct vmm_error *err)
+{
+	const struct log *log = dev->env->log;
+
+	if (options->drive)
+		return take(block, options, dev, err);
+	return engines ? block_open_shared(block, options, dev->id, engines, log, err)
+		       : block_open(block, options, dev->id, dev->loop, log, err);
+}
+
+void block_release(struct block *block)
+{
+	struct drive *drive = block ? block_drive(block) : NULL;
+
+	if (drive)
+		provided_give_back(drive->set, &drive->provided);
+	else
+		block_close(block);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Disk backends that are open before the device that uses them, under a name ("drive=NAME"), and
+ * stay open, and locked, when it goes. How the image is used (read-only, cache, discard...) is
+ * decided when the drive is added; sector sizes are the device's.
+ */
+#ifndef BLOCK_DRIVE_H
+#define BLOCK_DRIVE_H
+
+#include "block/block.h"
+#include "core/provided.h"
+
+struct device;
+struct drive;
+
+/*
+ * Open one that belongs to the set until provided_remove(BACKEND_DRIVE) or the end of the set. All
+ * drives of a set have the same engines and so one loop. name: as device_check_id wants it.
+ * options: with a path. -EINVAL, -EEXIST, and as block_open. Any thread that block_open may run on.
+ */
+int drive_add(struct provided_set *set, const char *name, const struct block_options *options,
+	      struct block_engines *engines, const struct log *log,
+	      struct vmm_error *err) MUST_CHECK;
+
+const char *drive_name(const struct drive *drive);
+
+/*
+ * block_report for each, inside an array; `in-use` says whether a device has it. Loop; that no
+ * drive is added or removed meanwhile is for the caller to see to.
+ */
+void drive_report_all(struct provided_set *set, struct report *report);
+
+/* Make a drive's image longer that no device has: as block_resize. -ENOENT, -EBUSY. Any thread. */
+int drive_resize(struct provided_set *set, const char *name, uint64_t size,
+		 struct vmm_error *err) MUST_CHECK;
+
+/*
+ * What a disk does with its options: take the drive that they name, or open the path. engines: as
+ * for block_open_shared, or NULL: as block_open. -ENOENT, -EBUSY, and as block_open. Any thread
+ * that block_open may run on.
+ */
+int block_acquire(struct block **block, const struct block_options *options,
+		  const struct device *dev, struct block_engines *engines,
+		  struct vmm_error *err) MUST_CHECK;
+/* Nothing is in flight. What has a name stays for the next device, else it is closed. NULL is
+ * allowed. */
+void block_release(struct block *block);
+
+#endif
