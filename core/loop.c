@@ -402,12 +402,12 @@ static unsigned leave(struct loop *loop)
 	unsigned ran = 0;
 
 	for (;;) {
+		loop->now_ns = 0;
 		pthread_mutex_lock(&loop->lock);
 		append(&loop->ready_calls, &loop->calls);
 		if (list_empty(&loop->ready_calls))
 			break;
 		pthread_mutex_unlock(&loop->lock);
-		loop->now_ns = 0;
 		ran += run_calls(loop);
 		ran += run_hooks(loop);
 	}

@@ -2,6 +2,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -10,7 +11,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "core/loop.h"
+#include "core/loop_impl.h"
 
 /* A loop with a clock that moves by hand; most tests turn it themselves. */
 struct fixture {
@@ -741,6 +742,49 @@ Test(loop, stopping_never_leaves_a_caller_waiting)
 		cr_assert_eq(count, 500);
 		loop_destroy(f.loop);
 	}
+}
+
+static void ask_time(void *arg)
+{
+	(void)loop_now(arg);
+}
+
+static void *call_for_the_time(void *arg)
+{
+	loop_call(arg, ask_time, arg);
+	return NULL;
+}
+
+/* Another thread's call that waits for the end of the turn; other: where its thread goes. */
+static void let_another_call(struct probe *p)
+{
+	bool waits = false;
+
+	pthread_create((pthread_t *)(void *)p->other, NULL, call_for_the_time, p->loop);
+	while (!waits) {
+		sched_yield();
+		pthread_mutex_lock(&p->loop->lock);
+		waits = !list_empty(&p->loop->calls);
+		pthread_mutex_unlock(&p->loop->lock);
+	}
+}
+
+Test(loop, a_call_that_is_run_at_the_end_leaves_no_old_time_behind)
+{
+	struct fixture f;
+	struct probe p;
+	pthread_t thread;
+
+	start(&f);
+	clock_fake_advance(&f.clock, 100);
+	probe_init(&p, f.loop, let_another_call);
+	p.other = (void *)&thread;
+	loop_post(f.loop, &p.task);
+	cr_assert_eq(loop_turn(f.loop, false), 2);
+	pthread_join(thread, NULL);
+	clock_fake_advance(&f.clock, 100);
+	cr_assert_eq(loop_now(f.loop), clock_now(&f.clock.clock));
+	loop_destroy(f.loop);
 }
 
 static void *run_loop(void *arg)
