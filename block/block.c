@@ -174,6 +174,11 @@ const struct block_info *block_info(const struct block *block)
 	return &block->info;
 }
 
+const char *block_path(const struct block *block)
+{
+	return block->path;
+}
+
 void block_set_writeback(struct block *block, bool writeback)
 {
 	block->writeback = writeback;

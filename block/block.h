@@ -180,6 +180,8 @@ int block_open_shared(struct block **block, const struct block_options *options,
 void block_close(struct block *block);
 
 const struct block_info *block_info(const struct block *block);
+/* As it was opened. */
+const char *block_path(const struct block *block);
 
 /* Start a request. Errors come through done as well. */
 void block_submit(struct block *block, struct block_request *req);

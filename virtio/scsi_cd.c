@@ -2,8 +2,6 @@
 #include "virtio/scsi_cd.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "virtio/virtio_classes.h"
 
@@ -191,19 +189,11 @@ static int change(struct device *dev, const void *args, struct report *report,
 	struct scsi_cd *cd = scsi_cd(scsi_lun(dev));
 	struct block *block;
 	int rc = may_open(cd, a->force, err);
-	char *path;
 
 	if (!rc)
 		rc = open_medium(cd, a->path, NULL, &block, err);
 	if (rc)
 		return rc;
-	path = strdup(a->path);
-	if (!path) {
-		block_close(block);
-		return error_set(err, ENOMEM, "out of memory");
-	}
-	free(cd->path);
-	cd->path = path;
 	replace_medium(cd, block);
 	report_u64(report, "size", block_info(block)->size);
 	return 0;
@@ -236,7 +226,7 @@ static int status(struct device *dev, const void *args UNUSED, struct report *re
 	device_lock(cd->lun.bus->dev);
 	report_bool(report, "tray-open", cd->tray_open);
 	report_bool(report, "locked", cd->locked);
-	report_string(report, "medium", cd->block ? cd->path : NULL);
+	report_string(report, "medium", cd->block ? block_path(cd->block) : NULL);
 	device_unlock(cd->lun.bus->dev);
 	if (cd->block)
 		block_report(cd->block, report);
