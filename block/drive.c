@@ -65,7 +65,6 @@ int drive_add(struct provided_set *set, const char *name, const struct block_opt
 static void report_one(struct provided *own, void *report)
 {
 	report_begin(report, NULL);
-	report_bool(report, "in-use", own->taken);
 	block_report(drive_of(own)->block, report);
 	report_end(report);
 }

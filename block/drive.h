@@ -25,8 +25,8 @@ int drive_add(struct provided_set *set, const char *name, const struct block_opt
 const char *drive_name(const struct drive *drive);
 
 /*
- * block_report for each, inside an array; `in-use` says whether a device has it. Loop; that no
- * drive is added or removed meanwhile is for the caller to see to.
+ * block_report for each, inside an array. Loop; that no drive is added or removed meanwhile is for
+ * the caller to see to.
  */
 void drive_report_all(struct provided_set *set, struct report *report);
 
