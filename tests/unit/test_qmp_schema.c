@@ -100,17 +100,22 @@ static void suits(const json_t *value, const char *type, const char *where)
 
 /* ---- a VM ---- */
 
+static json_t *answer_to_request(const char *request)
+{
+	json_t *answer = json_loads(ask(request), 0, NULL);
+	json_t *result = json_incref(json_object_get(answer, "return"));
+
+	cr_assert_not_null(result, "%s fails", request);
+	json_decref(answer);
+	return result;
+}
+
 static json_t *answer_to(const char *command)
 {
 	char request[128];
-	json_t *answer, *result;
 
 	snprintf(request, sizeof(request), "{\"execute\":\"%s\"}", command);
-	answer = json_loads(ask(request), 0, NULL);
-	result = json_incref(json_object_get(answer, "return"));
-	cr_assert_not_null(result, "%s fails", command);
-	json_decref(answer);
-	return result;
+	return answer_to_request(request);
 }
 
 static void begin(void)
@@ -127,17 +132,32 @@ static void end(void)
 
 TestSuite(qmp_schema, .init = begin, .fini = end, .timeout = 120);
 
+static void its_answer_suits(const char *command, json_t *answer)
+{
+	suits(answer, text_of(entry_of(command, "command"), "ret-type"), command);
+	json_decref(answer);
+}
+
 static void every_answer_suits(void)
 {
-	for (const struct qmp_command *c = control_commands; c->name; c++) {
-		json_t *answer;
+	for (const struct qmp_command *c = control_commands; c->name; c++)
+		if (c->answers && (!c->args || c->args->optional))
+			its_answer_suits(c->name, answer_to(c->name));
+}
 
-		if (!c->answers || (c->args && !c->args->optional))
-			continue;
-		answer = answer_to(c->name);
-		suits(answer, text_of(entry_of(c->name, "command"), "ret-type"), c->name);
-		json_decref(answer);
-	}
+/* Backends with a name, so that they are listed as well. */
+static void adding_backends_suits(void)
+{
+	char request[256];
+
+	its_answer_suits("chardev-add",
+			 answer_to_request("{\"execute\":\"chardev-add\",\"arguments\":{\"id\":"
+					   "\"c0\",\"backend\":{\"type\":\"pty\",\"data\":{}}}}"));
+	snprintf(request, sizeof(request),
+		 "{\"execute\":\"blockdev-add\",\"arguments\":{\"driver\":\"file\",\"node-name\":"
+		 "\"n0\",\"filename\":\"%s\",\"read-only\":true}}",
+		 kernel);
+	does(request);
 }
 
 Test(qmp_schema, answers_are_as_it_says)
@@ -147,6 +167,7 @@ Test(qmp_schema, answers_are_as_it_says)
 	every_answer_suits(); /* before the start */
 	add("isa-serial", "chardev=pty,id=com1");
 	start();
+	adding_backends_suits();
 	snprintf(request, sizeof(request),
 		 "{\"execute\":\"blockdev-change-medium\",\"arguments\":{\"id\":\"cd0\","
 		 "\"filename\":\"%s\"}}",
