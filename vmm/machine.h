@@ -49,6 +49,8 @@ enum machine_request {
 };
 
 #define MACHINE_ID_BUCKETS 256 /* a disk controller may have a thousand disks */
+/* Each has 128 KiB of buffers or a descriptor; unless paths are long, a report has room for all. */
+#define MACHINE_BACKENDS_MAX 4096
 
 /* A device of the machine and what connects it. */
 struct machine_device {
@@ -93,6 +95,7 @@ struct vmm {
 	_Atomic(struct control *) control_socket; /* NULL: none; see vmm/control.h */
 
 	pthread_mutex_t devices_lock; /* outermost; guards what follows */
+	unsigned backends;            /* with a name: at most MACHINE_BACKENDS_MAX */
 	struct list devices; /* struct machine_device: as they were added, so parents come first */
 	struct list ids[MACHINE_ID_BUCKETS];  /* the same by a hash of the id */
 	unsigned numbers[DEVICE_CLASSES_MAX]; /* of each class: the next one that has no id */
@@ -182,7 +185,8 @@ void machine_take_out(struct vmm *vm, struct machine_device *md);
  */
 /*
  * Add a stream / an image, opened at once. spec: as chardev_create wants it; *place: where it is,
- * allocated. -EEXIST, and as chardev_add and drive_add.
+ * allocated. -EEXIST, -ENOSPC (there are as many as there may be), and as chardev_add and
+ * drive_add.
  */
 int machine_add_chardev(struct vmm *vm, const char *name, const char *spec, char **place,
 			struct vmm_error *err) MUST_CHECK;
@@ -194,8 +198,9 @@ int machine_remove_backend(struct vmm *vm, enum provided_kind kind, const char *
 /* As drive_resize. */
 int machine_resize_drive(struct vmm *vm, const char *name, uint64_t size,
 			 struct vmm_error *err) MUST_CHECK;
-/* {"chardevs": […], "drives": […]}: chardev_report_added, drive_report_all. Also when stopped. */
-int machine_list_backends(struct vmm *vm, char **json, struct vmm_error *err) MUST_CHECK;
+/* {"backends": […]}: as chardev_report_added or drive_report_all. Also when stopped. */
+int machine_list_backends(struct vmm *vm, enum provided_kind kind, char **json,
+			  struct vmm_error *err) MUST_CHECK;
 /* Release all. No device is left, the io loop has ended. */
 void machine_remove_backends(struct vmm *vm);
 

@@ -15,6 +15,26 @@
 
 /* ---- coming ---- */
 
+/* As machine_lock_devices, if there is room for one more. */
+static int lock_for_one_more(struct vmm *vm, const char *name, struct vmm_error *err)
+{
+	int ret = machine_lock_devices(vm, err);
+
+	if (ret < 0 || vm->backends < MACHINE_BACKENDS_MAX)
+		return ret;
+	machine_unlock_devices(vm);
+	return error_set(err, ENOSPC, "%s: a VM has at most %d backends with a name", name,
+			 MACHINE_BACKENDS_MAX);
+}
+
+/* The end of that. Returns ret: 0, or why none was added. */
+static int unlock_with(struct vmm *vm, int ret)
+{
+	vm->backends += ret == 0;
+	machine_unlock_devices(vm);
+	return ret;
+}
+
 struct add_call {
 	struct vmm *vm;
 	const char *name, *spec;
@@ -45,25 +65,23 @@ int machine_add_chardev(struct vmm *vm, const char *name, const char *spec, char
 			struct vmm_error *err)
 {
 	struct add_call call = {vm, name, spec, place, err, 0};
-	int ret = machine_lock_devices(vm, err);
+	int ret = lock_for_one_more(vm, name, err);
 
 	if (ret < 0)
 		return ret;
 	loop_call(vm->io, add_chardev, &call);
-	machine_unlock_devices(vm);
-	return call.rc;
+	return unlock_with(vm, call.rc);
 }
 
 int machine_add_drive(struct vmm *vm, const char *name, const struct block_options *options,
 		      struct vmm_error *err)
 {
-	int ret = machine_lock_devices(vm, err);
+	int ret = lock_for_one_more(vm, name, err);
 
 	if (ret < 0)
 		return ret;
 	ret = drive_add(&vm->provided, name, options, &vm->drive_engines, &vm->log, err);
-	machine_unlock_devices(vm);
-	return ret;
+	return unlock_with(vm, ret);
 }
 
 /* ---- going ---- */
@@ -76,6 +94,7 @@ int machine_remove_backend(struct vmm *vm, enum provided_kind kind, const char *
 	if (ret < 0)
 		return ret;
 	ret = provided_remove(&vm->provided, kind, name, err);
+	vm->backends -= ret == 0;
 	machine_unlock_devices(vm);
 	return ret;
 }
@@ -101,6 +120,7 @@ int machine_resize_drive(struct vmm *vm, const char *name, uint64_t size, struct
 
 struct list_call {
 	struct provided_set *set;
+	enum provided_kind kind;
 	struct report *report;
 };
 
@@ -108,17 +128,18 @@ static void list_on_loop(void *arg)
 {
 	struct list_call *call = arg;
 
-	report_begin_array(call->report, "chardevs");
-	chardev_report_added(call->set, call->report);
-	report_end_array(call->report);
-	report_begin_array(call->report, "drives");
-	drive_report_all(call->set, call->report);
+	report_begin_array(call->report, "backends");
+	if (call->kind == BACKEND_CHARDEV)
+		chardev_report_added(call->set, call->report);
+	else
+		drive_report_all(call->set, call->report);
 	report_end_array(call->report);
 }
 
-int machine_list_backends(struct vmm *vm, char **json, struct vmm_error *err)
+int machine_list_backends(struct vmm *vm, enum provided_kind kind, char **json,
+			  struct vmm_error *err)
 {
-	struct list_call call = {&vm->provided, report_create()};
+	struct list_call call = {&vm->provided, kind, report_create()};
 	int ret;
 
 	pthread_mutex_lock(&vm->devices_lock);

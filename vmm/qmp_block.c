@@ -192,7 +192,7 @@ static json_t *describe_own_node(const json_t *device, const json_t *status)
 int run_query_nodes(struct qmp_call *call)
 {
 	int rc = for_each_disk(call, describe_own_node);
-	json_t *drives = rc ? NULL : call_backends(call, "drives"), *drive;
+	json_t *drives = rc ? NULL : call_backends(call, BACKEND_DRIVE), *drive;
 	size_t i;
 
 	json_array_foreach(drives, i, drive)

@@ -50,15 +50,15 @@ json_t *call_devices(struct qmp_call *call)
 	return list;
 }
 
-json_t *call_backends(struct qmp_call *call, const char *kind)
+json_t *call_backends(struct qmp_call *call, enum provided_kind kind)
 {
 	json_t *report, *list;
 	char *text;
 
-	if (machine_list_backends(call_vm(call), &text, &call->err))
+	if (machine_list_backends(call_vm(call), kind, &text, &call->err))
 		return NULL;
 	report = parse_report(call, text);
-	list = json_incref(json_object_get(report, kind));
+	list = json_incref(json_object_get(report, "backends"));
 	json_decref(report);
 	return list;
 }

@@ -212,7 +212,7 @@ static void add_device_chardev(json_t *chardevs, const char *id, const json_t *s
 
 static int list_named(struct qmp_call *call, json_t *chardevs)
 {
-	json_t *list = call_backends(call, "chardevs"), *named;
+	json_t *list = call_backends(call, BACKEND_CHARDEV), *named;
 	size_t i;
 
 	if (!list)

@@ -25,8 +25,8 @@ static inline const char *device_string(const json_t *device, const char *name)
 {
 	return json_string_value(json_object_get(device, name));
 }
-/* Backends with a name as machine_list_backends tells them ("chardevs", "drives"), likewise. */
-json_t *call_backends(struct qmp_call *call, const char *kind);
+/* Backends of this kind with a name as machine_list_backends tells them, likewise. */
+json_t *call_backends(struct qmp_call *call, enum provided_kind kind);
 /* An option that a device of that list was added with: allocated, or NULL. */
 char *device_option(const json_t *device, const char *name);
 

@@ -257,11 +257,15 @@ Test(qmp_backends, a_pci_disk_takes_one_and_gives_it_back)
 
 Test(qmp_backends, a_drive_is_a_medium_until_it_is_ejected)
 {
+	char medium[128];
+
 	make_image("cd.iso", 1 << 20);
 	start();
 	does(blockdev_add("iso", "cd.iso", ",'read-only':true"));
 	does(request("device_add", "'driver':'scsi-cd','id':'cd1','target':3,'drive':'iso'"));
 	answers("{\"execute\":\"query-block\"}", "\"node-name\":\"iso\"");
+	snprintf(medium, sizeof(medium), "\"medium\":\"%s\"", in_dir("cd.iso"));
+	answers(request("vmm-action", "'id':'cd1','action':'status'"), medium);
 	does(request("eject", "'id':'cd1','force':true"));
 	does(removal("blockdev-del", "node-name", "iso"));
 	cr_assert_eq(unlink(in_dir("cd.iso")), 0);
@@ -390,6 +394,24 @@ Test(qmp_backends, a_drive_that_cannot_be_is_refused_and_leaves_nothing)
 }
 
 /* ---- the end ---- */
+
+Test(qmp_backends, there_are_not_more_than_a_bound)
+{
+	make_image("d.img", 1 << 20);
+	does(chardev_add("c0", "null", ""));
+	vm->backends += MACHINE_BACKENDS_MAX - 1; /* as if there were so many */
+	refuses(chardev_add("c1", "null", ""), "at most 4096");
+	refuses(blockdev_add("d1", "d.img", ""), "at most 4096");
+	refuses(removal("chardev-remove", "id", "c1"), "there is no chardev c1");
+	refuses(chardev_add("c1", "null", ""), "at most 4096");
+	does(removal("chardev-remove", "id", "c0"));
+	does(blockdev_add("d1", "d.img", ""));
+	refuses(chardev_add("c1", "null", ""), "at most 4096");
+	does(removal("blockdev-del", "node-name", "d1"));
+	refuses(blockdev_add("d1", "none.img", ""), "none.img");
+	does(chardev_add("c1", "null", ""));
+	cr_assert_eq(unlink(in_dir("d.img")), 0);
+}
 
 Test(qmp_backends, a_vm_that_has_stopped_takes_none_and_closes_what_it_has)
 {
