@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "block/raw.h"
@@ -93,6 +94,30 @@ static int check_size(const struct raw_file *file, const struct raw_params *para
 	return 0;
 }
 
+/*
+ * Images of other formats are taken as they are, for what a guest writes must not choose a format;
+ * but who gave one most likely did not mean that.
+ */
+static void warn_of_format(const struct raw_file *file, const struct raw_params *params)
+{
+	static const struct {
+		const char *magic, *name;
+	} formats[] = {{"QFI\xfb", "qcow2"}, {"KDMV", "VMDK"}, {"vhdxfile", "VHDX"}};
+	/* Powers of two; 0 where O_DIRECT is not used. */
+	const size_t alignment = MAX(file->offset_alignment, file->memory_alignment);
+	const size_t len = MAX(alignment, BLOCK_SECTOR_SIZE);
+	char *start = aligned_alloc(len, len);
+	const ssize_t n = start ? pread(file->fd, start, len, 0) : 0;
+
+	for (size_t i = 0; n >= (ssize_t)BLOCK_SECTOR_SIZE && i < ARRAY_SIZE(formats); i++)
+		if (memcmp(start, formats[i].magic, strlen(formats[i].magic)) == 0)
+			log_warn(params->log, params->what,
+				 "'%s' looks like a %s image, but is a raw one to the guest; "
+				 "qemu-img convert -O raw makes that of it",
+				 params->path, formats[i].name);
+	free(start);
+}
+
 int raw_open(struct block_layer **layer, const struct raw_params *params, struct vmm_error *err)
 {
 	struct raw_file file;
@@ -110,6 +135,7 @@ int raw_open(struct block_layer **layer, const struct raw_params *params, struct
 		close(file.fd);
 		return r;
 	}
+	warn_of_format(&file, params);
 	return raw_create(layer, params, &file, err);
 }
 

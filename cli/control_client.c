@@ -133,6 +133,8 @@ json_t *client_call(struct client *client, const char *command, json_t *args)
 	cls = json_string_value(json_object_get(json_object_get(answer, "error"), "class"));
 	if (!result && desc && cls && strcmp(cls, "DeviceNotFound") == 0)
 		complain(client, "%s ('vmm device ls %s' lists them)", desc, client->name);
+	else if (!result && desc && cls && strcmp(cls, "CommandNotFound") == 0)
+		complain(client, "%s ('vmm qmp %s query-commands' lists them)", desc, client->name);
 	else if (!result)
 		complain(client, "%s", desc ? desc : "the VM's answer makes no sense");
 	json_decref(answer);

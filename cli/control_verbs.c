@@ -178,8 +178,25 @@ int verb_stop(const struct control_args *args)
 	return status;
 }
 
+/* What the guest was asked to have, in bytes; `actual` if that is not known. */
+static long long balloon_target(const char *name, long long actual)
+{
+	int status;
+	json_t *stats = call_once(name, "vmm-stats", NULL, &status), *d;
+	size_t i;
+
+	json_array_foreach(json_object_get(stats, "devices"), i, d)
+	{
+		if (strcmp(text_of(d, "class"), "virtio-balloon") == 0)
+			actual = number_of(d, "target");
+	}
+	json_decref(stats);
+	return actual;
+}
+
 int verb_balloon(const struct control_args *args)
 {
+	long long actual, target;
 	uint64_t size;
 	json_t *answer;
 	int status;
@@ -193,8 +210,13 @@ int verb_balloon(const struct control_args *args)
 	answer = call_once(args->words[0], "query-balloon", NULL, &status);
 	if (!answer || args->json)
 		return answer ? print_json(answer) : status;
-	printf("%lld MiB\n", number_of(answer, "actual") >> 20);
+	actual = number_of(answer, "actual");
 	json_decref(answer);
+	target = balloon_target(args->words[0], actual);
+	printf("%lld MiB", actual >> 20);
+	if (target != actual)
+		printf(", asked to have %lld MiB", target >> 20);
+	printf("\n");
 	return finish_output();
 }
 
@@ -253,10 +275,6 @@ static int act(const struct control_args *args)
 	int status;
 	json_t *answer;
 
-	if (args->count < 4)
-		return usage_error(
-			"device act: which action? (usage: vmm device act NAME ID ACTION "
-			"[KEY=VALUE,...])");
 	answer = call_once(args->words[1], "vmm-action",
 			   json_pack("{s:s,s:s,s:s*}", "id", args->words[2], "action",
 				     args->words[3], "options",
@@ -338,6 +356,24 @@ static int delete_device(const struct control_args *args)
 	return status;
 }
 
+/* What is wrong with `vmm device ...` is its first word, or the number of the others. */
+static int refuse_device(const char *what)
+{
+	static const char *const names[] = {"ls", "add", "del", "act", NULL};
+	static const char *const usage[] = {"NAME [--json]", "NAME CLASS[,KEY=VALUE]...",
+					    "NAME ID [--timeout SECONDS] [--force]",
+					    "NAME ID ACTION [KEY=VALUE,...] [--json]"};
+	char hint[64];
+
+	for (size_t i = 0; names[i]; i++)
+		if (strcmp(what, names[i]) == 0)
+			return usage_error("usage: vmm device %s %s", what, usage[i]);
+	did_you_mean(hint, sizeof(hint), what, "", names);
+	return usage_error("device: '%s' is not ls, add, del or act%s ('vmm help device' explains "
+			   "them)",
+			   what, hint);
+}
+
 int verb_device(const struct control_args *args)
 {
 	const char *what = args->words[0];
@@ -347,7 +383,7 @@ int verb_device(const struct control_args *args)
 		return usage_error("device %s: --force and --timeout are for 'device del'", what);
 	if (strcmp(what, "ls") == 0 && args->count == 2)
 		return list_devices(args);
-	if (strcmp(what, "act") == 0)
+	if (strcmp(what, "act") == 0 && args->count >= 4)
 		return act(args);
 	if (strcmp(what, "add") == 0 && args->count == 3) {
 		device = device_arguments(args->words[2]);
@@ -355,10 +391,7 @@ int verb_device(const struct control_args *args)
 	}
 	if (strcmp(what, "del") == 0 && args->count == 3)
 		return delete_device(args);
-	return usage_error(
-		"usage: vmm device ls NAME | add NAME CLASS[,KEY=VALUE]... | del NAME ID "
-		"[--timeout SECONDS] [--force] | "
-		"act NAME ID ACTION [KEY=VALUE,...]");
+	return refuse_device(what);
 }
 
 int verb_disk(const struct control_args *args)

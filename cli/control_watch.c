@@ -159,19 +159,28 @@ int verb_events(const struct control_args *args)
 	struct client client;
 	json_t *event;
 	int status = STATUS_OK;
-	bool gone;
+	bool gone, ended = false;
+	const char *name;
 
 	if (client_open(&client, args->words[0], false) != CONNECTED)
 		return STATUS_ERROR;
 	client.patience_ms = -1;
 	while (status == STATUS_OK && (event = client_next(&client, &gone))) {
-		if (json_is_string(json_object_get(event, "event"))) {
+		name = json_string_value(json_object_get(event, "event"));
+		if (name) {
+			ended = ended || strcmp(name, "SHUTDOWN") == 0;
 			print_event(event, args->json);
 			status = finish_output();
 		}
 		json_decref(event);
 	}
 	client_close(&client);
+	if (status == STATUS_OK && !ended) {
+		message("%s: the connection is lost and there was no SHUTDOWN: the VM was killed or "
+			"has crashed, or its events were not read here",
+			args->words[0]);
+		status = STATUS_ERROR;
+	}
 	return status;
 }
 

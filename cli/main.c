@@ -30,15 +30,36 @@ static void open_standard_descriptors(void)
 	}
 }
 
+/* What other tools call it: too far from our word for a slip of the finger. */
+static const char *elsewhere_called(const char *name)
+{
+	static const char *const words[][2] = {
+		{"list", "ls"},      {"ps", "ls"},          {"start", "run"},
+		{"create", "run"},   {"boot", "run"},       {"info", "status"},
+		{"show", "status"},  {"console", "attach"}, {"shutdown", "stop"},
+		{"destroy", "kill"}, {"suspend", "pause"},  {"reboot", "reset"},
+		{"top", "stats"},    {"monitor", "qmp"},
+	};
+
+	for (size_t i = 0; i < CLI_COUNT(words); i++)
+		if (strcmp(name, words[i][0]) == 0)
+			return words[i][1];
+	return NULL;
+}
+
 static int unknown_command(const char *name)
 {
 	const char *names[32] = {"run",  "config", "validate", "check-host",
 				 "help", "--help", "--version"};
+	const char *ours = elsewhere_called(name);
 	char hint[64];
 
 	for (unsigned i = 0; i < CLI_COUNT(names) - 8 && control_command(i); i++)
 		names[7 + i] = control_command(i);
-	did_you_mean(hint, sizeof(hint), name, "", names);
+	if (ours)
+		snprintf(hint, sizeof(hint), "; did you mean %s?", ours);
+	else
+		did_you_mean(hint, sizeof(hint), name, "", names);
 	return usage_error("unknown %s '%s'%s ('vmm help' lists the commands)",
 			   name[0] == '-' ? "option" : "command", name, hint);
 }

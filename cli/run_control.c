@@ -5,6 +5,7 @@
  *     $XDG_RUNTIME_DIR/vmm/NAME/control.sock
  *     $XDG_RUNTIME_DIR/vmm/NAME/console.sock   where `vmm attach` finds the serial port
  */
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +31,15 @@ char *control_path(const char *name)
 	return folder ? format("%s/%s/control.sock", folder, name) : NULL;
 }
 
+/* Whether a folder can have that name, and `vmm ls` a line. */
+static bool can_be_controlled_by(const char *name)
+{
+	for (const char *c = name; *c; c++)
+		if (*c == '/' || iscntrl((unsigned char)*c))
+			return false;
+	return *name && *name != '.';
+}
+
 char *console_path(const struct run_options *out)
 {
 	const char *name = out->config.name;
@@ -37,7 +47,7 @@ char *console_path(const struct run_options *out)
 
 	if (out->control_asked)
 		return out->control ? format("%s.console", out->control) : NULL;
-	path = name && *name && *name != '.' && !strchr(name, '/') ? control_path(name) : NULL;
+	path = name && can_be_controlled_by(name) ? control_path(name) : NULL;
 	if (!path)
 		return NULL;
 	*strrchr(path, '/') = '\0';
@@ -61,18 +71,21 @@ int complete_control(struct run_options *out)
 	const char *name = out->config.name;
 
 	if (!out->control_asked && name) {
-		if (!*name || *name == '.' || strchr(name, '/'))
+		if (!can_be_controlled_by(name))
 			return usage_error(
 				"--name '%s': a VM is controlled by its name, which must "
-				"not be empty, have a '/' or begin with '.' (or give "
-				"--control none)",
+				"not be empty, have a '/' or a control character, or begin "
+				"with '.' (or give --control none)",
 				name);
 		out->control = control_path(name);
 	}
+	if (out->detach && !out->control && !out->control_asked && name)
+		return usage_error("--detach: nothing could reach the VM: XDG_RUNTIME_DIR is not "
+				   "set, so its name leads nowhere; set that, or give a --control "
+				   "unix:PATH");
 	if (out->detach && !out->control)
-		return usage_error("--detach: nothing could reach the VM; give it a --name%s or a "
-				   "--control unix:PATH",
-				   name ? " (and set XDG_RUNTIME_DIR)" : "");
+		return usage_error("--detach: nothing could reach the VM; give it a --name or a "
+				   "--control unix:PATH");
 	if (out->detach && out->uses_stdin)
 		return usage_error("--detach: the terminal is given back, so no device can use it "
 				   "(stdio)");
@@ -100,8 +113,9 @@ static int listen_by_name(struct vmm *vm, const struct run_options *options, str
 		if (r == 0)
 			r = vmm_control_listen(vm, options->control, err);
 		else
-			snprintf(err->message, sizeof(err->message), "%s: %s", options->control,
-				 strerror(-r));
+			snprintf(err->message, sizeof(err->message),
+				 "cannot make the folder of %s, below $XDG_RUNTIME_DIR: %s",
+				 options->control, strerror(-r));
 		if (r != -ENOENT)
 			break;
 	}

@@ -85,6 +85,7 @@ run=("$vmm" run --kernel "$exit_elf")
 
 refuses 'no command' 2 'help' -- "$vmm"
 refuses 'unknown command' 2 "'rum'" 'did you mean run?' -- "$vmm" rum
+refuses 'a command as other tools call it' 2 "'list'" 'did you mean ls?' -- "$vmm" list
 refuses 'unknown option before the command' 2 "'--hlep'" 'did you mean --help?' -- "$vmm" --hlep
 refuses 'unknown help topic' 2 "'exit'" -- "$vmm" help exit
 refuses 'check-host takes no argument' 2 "'x'" -- "$vmm" check-host x
@@ -168,7 +169,7 @@ refuses 'a command that is nearly one' 2 "'pasue'" 'did you mean pause?' -- "$vm
 refuses 'a balloon of no size' 2 "'big'" 'size' -- "$vmm" balloon a big
 refuses 'a disk of no size' 2 "'big'" 'size' -- "$vmm" disk resize a d0 big
 refuses 'a link that is neither up nor down' 2 'up|down' -- "$vmm" net link a net0 sideways
-refuses 'devices in another way' 2 'usage: vmm device' -- "$vmm" device list a
+refuses 'devices in another way' 2 'is not ls, add, del or act' -- "$vmm" device list a
 refuses 'a device to add with a value that has no key' 2 "'=b'" 'key=value' -- \
 	"$vmm" device add a scsi-disk,=b
 refuses 'help on a device to add' 2 "'vmm run --device scsi-disk,help' lists the keys" -- \

@@ -47,6 +47,8 @@ expect 'but not where nobody is to control it' 1 '' -- \
 expect 'a second VM at the same socket is refused' 1 'another VM is already controlled' -- \
 	"$vmm" run --kernel "$idle" --memory 64M --serial none \
 	--control "unix:$XDG_RUNTIME_DIR/vmm/one/control.sock"
+expect 'a runtime folder that is not there is named' 1 "cannot make the folder of $tmp/none/vmm/two" -- \
+	env XDG_RUNTIME_DIR="$tmp/none" "${start[@]}" --name two
 expect 'a VM that fails to start says so with --detach' 1 'cannot open' -- \
 	"${start[@]}" --name two --disk "$tmp/none.img"
 if [ -e "$XDG_RUNTIME_DIR/vmm/two" ]; then
@@ -62,10 +64,10 @@ watcher=$!
 pids+=("$watcher")
 # When it has connected, no one tells: so there are events until it has printed one.
 heard() {
-	[ -n "$(timeout 1 head -c 1 < <(exec tail -c +1 -f "$tmp/events"))" ]
+	[ -n "$(timeout 1 head -c 1 < <(exec tail -c +1 -f "$1"))" ]
 }
 tries=30
-until "$vmm" pause one && "$vmm" resume one && heard; do
+until "$vmm" pause one && "$vmm" resume one && heard "$tmp/events"; do
 	[ $((tries -= 1)) != 0 ] || bail_out 'no event arrives'
 done
 expect 'pause' 0 '' -- "$vmm" pause one
@@ -77,6 +79,7 @@ expect 'stop gives up in time with a guest that has no ears' 124 'vmm kill one' 
 	"$vmm" stop one --timeout 0.2
 expect 'balloon tells' 0 '64 MiB' -- "$vmm" balloon one
 expect 'balloon asks' 0 '' -- "$vmm" balloon one 48M
+expect 'balloon tells what it has asked' 0 '64 MiB, asked to have 48 MiB' -- "$vmm" balloon one
 expect 'the target has been set' 0 '"target": 50331648' -- \
 	"$vmm" device act one virtio-balloon0 status
 expect 'device ls' 0 'scsi0' -- "$vmm" device ls one
@@ -102,6 +105,8 @@ expect 'it is still there, and leaving' 0 '"leaving": true' -- "$vmm" device ls 
 expect 'the guest can be asked again' 124 'has not let go of r1' -- "$vmm" device del one r1 --timeout=0.1
 expect 'it is pulled out' 0 '' -- "$vmm" device del one r1 --force
 expect 'it is gone then' 1 "Device 'r1' not found" -- "$vmm" device del one r1 --force
+expect 'device: an unknown word' 2 "'lst' is not ls, add, del or act; did you mean ls?" -- "$vmm" device lst one
+expect 'device: too few words' 2 'usage: vmm device add NAME CLASS' -- "$vmm" device add one
 expect '--force is for device del' 2 'are for' -- "$vmm" device ls one --force
 expect 'another one' 0 '' -- "$vmm" device add one virtio-rng,id=r2
 "$vmm" device del one r2 >"$console" 2>&1 &
@@ -206,7 +211,7 @@ fi
 expect 'qmp runs one command' 0 '"running": true' -- "$vmm" qmp one query-status
 expect 'qmp takes arguments' 0 '{}' -- "$vmm" qmp one block_resize '{"device":"d0","size":3145728}'
 expect 'qmp tells how long requests took' 0 '"rd_total_time_ns": 0' -- "$vmm" qmp one query-blockstats
-expect 'qmp tells errors' 1 'has not been found' -- "$vmm" qmp one frobnicate
+expect 'qmp tells errors' 1 "has not been found ('vmm qmp one query-commands' lists them)" -- "$vmm" qmp one frobnicate
 printf '%s\n' 'garbage' '{"execute":"query-name","id":7}' | "$vmm" qmp one >"$console" 2>&1
 if grep -q 'JSON parse error' "$console" && grep -q '{"return": {"name": "one"}, "id": 7}' "$console"; then
 	ok 'qmp passes standard input on, and waits for the answers'
@@ -248,6 +253,13 @@ expect 'a dead VM is no VM' 1 'there is no VM of that name' -- "$vmm" status two
 expect 'its name can be used again' 0 '' -- "${start[@]}" --name two
 two=$("$vmm" qmp two vmm-status | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')
 pids+=("$two")
+"$vmm" events two >"$tmp/two.events" 2>&1 &
+watcher=$!
+pids+=("$watcher")
+tries=30
+until "$vmm" pause two && "$vmm" resume two && heard "$tmp/two.events"; do
+	[ $((tries -= 1)) != 0 ] || bail_out 'no event arrives'
+done
 # One that does not answer, and then dies while somebody waits for it.
 kill -STOP "$two"
 stopped() { ! grep -qv '^[0-9]* (.*) T' /proc/"$two"/task/*/stat; } # each thread, in its time
@@ -265,6 +277,13 @@ else
 	not_ok 'who waits for a VM that dies is told' "exit status $waited" "$console"
 fi
 wait_for_end "$two" 30 || bail_out 'it does not die'
+wait "$watcher"
+watched=$?
+if [ "$watched" = 1 ] && grep -q 'there was no SHUTDOWN' "$tmp/two.events"; then
+	ok 'and who watches its events as well'
+else
+	not_ok 'and who watches its events as well' "exit status $watched" "$tmp/two.events"
+fi
 # A VM that takes the name over holds a lock until its socket is in place.
 expect 'ls lets be what a VM is about to use' 0 'NAME' -- flock "$XDG_RUNTIME_DIR/vmm/two" "$vmm" ls
 if [ -e "$XDG_RUNTIME_DIR/vmm/two/control.sock" ]; then

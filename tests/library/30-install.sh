@@ -38,6 +38,14 @@ for example in console command device; do
 	fi
 done
 
+read -ra flags < <(pkg-config --static --cflags --libs vmm | sed 's/-lvmm/-l:libvmm.a/')
+if gcc -pthread -o "$tmp/bin/static" "$repo/examples/console.c" "${flags[@]}" 2>"$messages" &&
+	! ldd "$tmp/bin/static" | grep -F libvmm >"$messages"; then
+	ok 'console: builds with the archive, and needs no shared library'
+else
+	not_ok 'console: builds with the archive, and needs no shared library' 'it does not' "$messages"
+fi
+
 # expect NAME STATUS TEXT COMMAND...
 expect() {
 	local name=$1 wanted=$2 text=$3

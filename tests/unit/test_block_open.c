@@ -394,6 +394,26 @@ Test(block_open, without_io_uring_auto_takes_threads_and_io_uring_says_why)
 	cr_assert_eq(WEXITSTATUS(status), 0);
 }
 
+Test(block_open, an_image_of_another_format_is_raw_and_a_warning_says_so)
+{
+	static const char *const magic[] = {"QFI\xfb", "KDMV", "vhdxfile"};
+	static const char *const name[] = {"qcow2", "VMDK", "VHDX"};
+
+	fixture_open(&f);
+	cr_assert_null(strstr(f.lines, "looks like"), "%s", f.lines);
+	fixture_close(&f);
+	for (size_t i = 0; i < 3; i++) {
+		int fd = open(f.path, O_WRONLY | O_CLOEXEC);
+
+		cr_assert_eq(pwrite(fd, magic[i], strlen(magic[i]), 0), (ssize_t)strlen(magic[i]));
+		close(fd);
+		fixture_open(&f);
+		cr_assert_eq(block_info(f.block)->size, MIB);
+		cr_assert(strstr(f.lines, name[i]), "%s", f.lines);
+		fixture_close(&f);
+	}
+}
+
 Test(block_open, names_of_options)
 {
 	static const struct option_desc table[] = {BLOCK_OPTIONS(struct block_fixture, options),

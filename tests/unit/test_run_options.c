@@ -277,6 +277,19 @@ Test(run_options, in_the_background_the_serial_port_can_be_attached_to)
 	device_is(0, "isa-serial", "chardev=none");
 }
 
+Test(run_options, a_name_that_leads_nowhere_is_refused_and_the_reason_said)
+{
+	setenv("XDG_RUNTIME_DIR", "/run/user/1", 1);
+	refused("--name a/b", "have a '/'");
+	refused("--name .a", "begin with '.'");
+	refused("--name a\tb", "control character");
+	refused("--detach", "give it a --name");
+	refused("--detach --name web --control none", "give it a --name");
+	cr_assert_eq(parse("--name \u00fc"), GO_ON);
+	unsetenv("XDG_RUNTIME_DIR");
+	refused("--detach --name web", "XDG_RUNTIME_DIR is not set");
+}
+
 Test(run_options, where_it_could_not_be_found_there_is_no_such_console)
 {
 	char text[300] = "--detach --control unix:/";
