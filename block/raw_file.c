@@ -158,6 +158,7 @@ static void measure_file(struct raw_file *file, const struct stat *st)
 	const uint64_t block = clamp_size(MIN((uint64_t)st->st_blksize, UINT64_C(4096)));
 
 	file->dev = st->st_dev;
+	file->empty = st->st_blocks == 0;
 	file->size = (uint64_t)st->st_size;
 	file->sector_size = BLOCK_SECTOR_SIZE;
 	file->physical_size = (uint32_t)block;

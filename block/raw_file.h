@@ -15,6 +15,7 @@ struct raw_file {
 	bool writes_wait;             /* a buffered write is never taken without waiting */
 	bool can_punch;               /* PUNCH_HOLE is worth a try */
 	dev_t dev;                    /* the file system; of files only */
+	bool empty;                   /* a file in which nothing was ever written: all zeroes */
 	uint64_t size;                /* bytes */
 	uint32_t sector_size;         /* the smallest unit that a guest should use */
 	uint32_t physical_size;       /* bytes */

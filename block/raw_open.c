@@ -106,7 +106,7 @@ static void warn_of_format(const struct raw_file *file, const struct raw_params 
 	/* Powers of two; 0 where O_DIRECT is not used. */
 	const size_t alignment = MAX(file->offset_alignment, file->memory_alignment);
 	const size_t len = MAX(alignment, BLOCK_SECTOR_SIZE);
-	char *start = aligned_alloc(len, len);
+	char *start = file->empty ? NULL : aligned_alloc(len, len);
 	const ssize_t n = start ? pread(file->fd, start, len, 0) : 0;
 
 	for (size_t i = 0; n >= (ssize_t)BLOCK_SECTOR_SIZE && i < ARRAY_SIZE(formats); i++)
