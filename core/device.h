@@ -47,8 +47,9 @@ enum machine_event {
 
 /* What a device tells about itself; nothing follows from it. */
 enum device_notice {
-	DEVICE_NOTICE_ERROR,   /* the driver broke a rule; text: which */
-	DEVICE_NOTICE_PORT,    /* the guest has opened (value 1) or closed (0) the port */
+	DEVICE_NOTICE_ERROR, /* the driver broke a rule; text: which */
+	DEVICE_NOTICE_PORT, /* the guest has opened (value 1) or closed (0) the port; text: its name
+			     */
 	DEVICE_NOTICE_BALLOON, /* value: bytes that the guest has given up, as its driver says */
 	DEVICE_NOTICE_TRAY,    /* the drive's tray has opened (value 1) or closed (0) */
 };

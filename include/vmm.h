@@ -283,10 +283,15 @@ enum vmm_event_kind {
 	VMM_EVENT_DEVICE_ADDED,   /* while the VM runs */
 	VMM_EVENT_DEVICE_REMOVED, /* likewise */
 	VMM_EVENT_DEVICE_ERROR,   /* the guest's driver broke a rule; text: which */
-	VMM_EVENT_PORT,           /* the guest has opened (value 1) or closed (0) a serial port */
-	VMM_EVENT_BALLOON,        /* value: bytes of memory that the balloon leaves to the guest */
-	VMM_EVENT_STOPPED,        /* value: an enum vmm_exit_kind; nothing follows it */
-	VMM_EVENT_TRAY, /* the tray of a CD-ROM drive has opened (value 1) or closed (0) */
+	/*
+	 * The guest has opened (value 1) or closed (0) a serial port; text: the port's name, if it
+	 * has one. With that of an agent ("org.qemu.guest_agent.0", "com.redhat.spice.0",
+	 * "com.redhat.rhevm.vdsm") it says that the agent has come or gone.
+	 */
+	VMM_EVENT_PORT,
+	VMM_EVENT_BALLOON, /* value: bytes of memory that the balloon leaves to the guest */
+	VMM_EVENT_STOPPED, /* value: an enum vmm_exit_kind; nothing follows it */
+	VMM_EVENT_TRAY,    /* the tray of a CD-ROM drive has opened (value 1) or closed (0) */
 };
 
 #define VMM_EVENT_DEVICE_MAX 64

@@ -114,7 +114,7 @@ static void drain_queue(struct virtio_device *vd, unsigned queue)
 void virtio_serial_set_guest_open(struct virtio_serial_port *port, bool open)
 {
 	if (port->guest_open != open)
-		device_tell(&port->dev, DEVICE_NOTICE_PORT, open, NULL);
+		device_tell(&port->dev, DEVICE_NOTICE_PORT, open, port->name);
 	port->guest_open = open;
 }
 

@@ -20,9 +20,10 @@ enum machine_notice_kind {
 	MACHINE_NOTICE_DELETED,   /* the device `id` is gone */
 	MACHINE_NOTICE_ADDED,     /* the device `id` has come while the VM runs */
 	MACHINE_NOTICE_ERROR,     /* the driver of `id` broke a rule; text: which */
-	MACHINE_NOTICE_PORT,      /* the guest opened (value 1) or closed (0) the port `id` */
-	MACHINE_NOTICE_BALLOON,   /* value: bytes that the guest has left */
-	MACHINE_NOTICE_TRAY, /* the tray of the drive `id` has opened (value 1) or closed (0) */
+	MACHINE_NOTICE_PORT, /* the guest opened (value 1) or closed (0) the port `id`; text: name
+			      */
+	MACHINE_NOTICE_BALLOON, /* value: bytes that the guest has left */
+	MACHINE_NOTICE_TRAY,    /* the tray of the drive `id` has opened (value 1) or closed (0) */
 };
 
 struct machine_notice {

@@ -386,7 +386,8 @@ TEST_BOTH(virtio_serial, input_waits_for_buffers)
 
 TEST_BOTH(virtio_serial, input_waits_until_a_program_has_the_port_open)
 {
-	struct virtio_serial_port *a = serial_add(&f, SERIAL, "a", "chardev=ring");
+	struct virtio_serial_port *a =
+		serial_add(&f, SERIAL, "a", "name=org.example.0,chardev=ring");
 
 	serial_start_ready(&f, 8);
 	serial_skip(&f);
@@ -397,6 +398,7 @@ TEST_BOTH(virtio_serial, input_waits_until_a_program_has_the_port_open)
 	serial_say(&f, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);
 	cr_assert_eq(f.fake.last_notice, DEVICE_NOTICE_PORT);
 	cr_assert_eq(f.fake.last_notice_value, 1u);
+	cr_assert_str_eq(f.fake.last_port_name, "org.example.0");
 	expect_input(1, "early");
 	serial_say(&f, 1, VIRTIO_CONSOLE_PORT_OPEN, 0);
 	cr_assert_eq(f.fake.last_notice_value, 0u);

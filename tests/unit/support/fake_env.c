@@ -216,10 +216,12 @@ static void fake_event(const struct device_env *env, enum machine_event event, u
 }
 
 static void fake_notice(const struct device *dev, enum device_notice notice, uint64_t value,
-			const char *text UNUSED)
+			const char *text)
 {
 	struct fake_env *fake = dev->env->opaque;
 
+	if (notice == DEVICE_NOTICE_PORT)
+		fake->last_port_name = text;
 	fake->last_notice = notice;
 	fake->last_notice_value = value;
 	fake->notices++;

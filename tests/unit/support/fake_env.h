@@ -92,6 +92,7 @@ struct fake_env {
 	_Atomic unsigned notices; /* of devices */
 	_Atomic enum device_notice last_notice;
 	_Atomic uint64_t last_notice_value;
+	_Atomic(const char *) last_port_name; /* of DEVICE_NOTICE_PORT; the port's */
 
 	struct device **devices; /* for env->find; see fake_env_device */
 	unsigned device_count;
