@@ -151,6 +151,42 @@ static unsigned entries(const char *path)
 	return n;
 }
 
+/*
+ * From proc(5): PF_EXITING is set in the flags, the seventh field after the name in parentheses.
+ * Such a thread may have been joined already: its entry goes a little later.
+ */
+static int is_ending(int tasks, const char *tid)
+{
+	const unsigned pf_exiting = 4;
+	char path[64], text[512], *rest;
+	unsigned flags = pf_exiting; /* of a thread that is gone meanwhile */
+	ssize_t len;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/stat", tid);
+	fd = openat(tasks, path, O_RDONLY | O_CLOEXEC);
+	len = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
+	if (fd >= 0)
+		close(fd);
+	text[len > 0 ? len : 0] = '\0';
+	rest = strrchr(text, ')');
+	if (rest)
+		sscanf(rest, ") %*c %*d %*d %*d %*d %*d %u", &flags);
+	return (flags & pf_exiting) != 0;
+}
+
+static unsigned threads(void)
+{
+	DIR *d = opendir("/proc/self/task");
+	unsigned n = 0;
+
+	for (struct dirent *e; d && (e = readdir(d));)
+		n += e->d_name[0] != '.' && !is_ending(dirfd(d), e->d_name);
+	if (d)
+		closedir(d);
+	return n;
+}
+
 static unsigned lines(const char *path)
 {
 	FILE *f = fopen(path, "r");
@@ -167,7 +203,7 @@ static struct holdings look(void)
 {
 	return (struct holdings){
 		.descriptors = entries("/proc/self/fd"),
-		.threads = entries("/proc/self/task"),
+		.threads = threads(),
 		.mappings = lines("/proc/self/maps"),
 		.bytes = SANITIZED ? 0 : mallinfo2().uordblks,
 	};
