@@ -3,7 +3,8 @@
 #
 # Stock guests: Debian's kernels and userland, unmodified, on build/vmm. One session of the nested test
 # host (or this machine itself, where its KVM can) runs them all: stock/inside has the tests,
-# stock/root/bin/t is what runs in the small guests. 20-stock.sh [TEST...] runs only these.
+# stock/root/bin/t is what runs in the small guests. 20-stock.sh [TEST...] runs only these;
+# VMM_NEWER_KERNEL is the package of the second kernel.
 
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
@@ -16,7 +17,7 @@ images=$repo/guest-images
 overlay=$here/stock/root
 settings=$("$images/debian-disk" --env) || bail_out 'cannot build the Debian disk'
 eval "$settings"
-newer=$("$images/kernel" 'linux-image-6.12.*+deb12-cloud-amd64') || bail_out 'no kernel 6.12'
+newer=$("$images/kernel" "${VMM_NEWER_KERNEL:-linux-image-6.12.*+deb12-cloud-amd64}") || bail_out 'no second kernel'
 
 # KERNEL, KERNELDIR, INITRD and DISK come from the settings.
 export VMM_STOCK_KERNEL=$KERNEL VMM_STOCK_BOOT_INITRD=$INITRD VMM_STOCK_DISK=$DISK
