@@ -51,11 +51,11 @@ int check_device(const char *what, const char *cls, const char *options)
 {
 	struct vmm_error err;
 
-	if (!device_class_exists(what, cls))
-		return STATUS_USAGE;
-	if (vmm_check_device(cls, options, what, &err) != 0)
-		return usage_error("%s", err.message);
-	return GO_ON;
+	if (vmm_check_device(cls, options, what, &err) == 0)
+		return GO_ON;
+	if (device_class_exists(what, cls))
+		usage_error("%s", err.message);
+	return STATUS_USAGE;
 }
 
 void print_streams(void)

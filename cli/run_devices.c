@@ -89,18 +89,21 @@ static int needs_value(const char *what, const char *form)
 
 int add_any_device(struct wishes *wishes, const char *value)
 {
-	char *cls = duplicate(value);
-	char *options = strchr(cls, ',');
+	static const char option[] = "--device ";
+	char *what, *cls, *options;
 
 	if (asks_for_help(value)) {
 		print_device_classes();
 		return finish_output();
 	}
+	what = format("%s%s", option, value);
+	cls = what + strlen(option);
+	options = strchr(cls, ',');
 	if (options)
 		*options++ = '\0';
 	if (asks_for_help(options))
 		return show_options("--device", cls);
-	return append(wishes->out, format("--device %s", cls), cls, options);
+	return append(wishes->out, what, cls, options);
 }
 
 /* The first item may be just the path. */

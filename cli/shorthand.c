@@ -86,6 +86,8 @@ char *option_value(const char *list, const char *key)
 {
 	const char *next;
 
+	if (!list || !strstr(list, key))
+		return NULL;
 	for (const char *item = list; item && *item; item = next) {
 		size_t len = item_length(item);
 		const char *value = item_value(item, len, key);

@@ -58,13 +58,22 @@ static int realize(struct device *dev, struct vmm_error *err)
 	return r;
 }
 
+/* Not of ctype.h: what a letter is must not depend on the locale. */
+static bool is_letter(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+static bool is_other(char c)
+{
+	return (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+}
+
 int device_check_id(const char *what, const char *id, struct vmm_error *err)
 {
-	static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
-	static const char others[] = "0123456789._-";
 	size_t len = 0;
 
-	while (id[len] && (strchr(letters, id[len]) || (len && strchr(others, id[len]))))
+	while (is_letter(id[len]) || (len && is_other(id[len])))
 		len++;
 	if (len && !id[len] && len <= DEVICE_ID_MAX)
 		return 0;

@@ -98,7 +98,7 @@ static const char *const bool_names[] = {"off", "on", "no", "yes", "false", "tru
 static int index_of(const char *value, const char *const *names)
 {
 	for (int i = 0; names[i]; i++)
-		if (!strcmp(value, names[i]))
+		if (same_name(value, names[i]))
 			return i;
 	return -1;
 }
@@ -158,11 +158,35 @@ static void list_free(char **list)
 	free(list);
 }
 
+/* A default is not copied. */
+static void free_string(const struct option_desc *desc, char **field)
+{
+	if (*field != desc->fallback)
+		free(*field);
+	*field = NULL;
+}
+
+static int set_string(const struct option_desc *desc, const char *what, const char *value,
+		      char **field, struct vmm_error *err)
+{
+	char *copy;
+
+	if (value == desc->fallback) {
+		*(const char **)field = value;
+		return 0;
+	}
+	copy = strdup(value);
+	if (!copy)
+		return error_set(err, ENOMEM, "%s: out of memory", what);
+	free_string(desc, field);
+	*field = copy;
+	return 0;
+}
+
 static int set_value(const struct option_desc *desc, const char *what, const char *value, void *out,
 		     struct vmm_error *err)
 {
 	void *field = (char *)out + desc->offset;
-	char *copy;
 
 	switch (desc->type) {
 	case OPTION_UINT:
@@ -174,14 +198,8 @@ static int set_value(const struct option_desc *desc, const char *what, const cha
 	case OPTION_LIST:
 		return list_append(desc, what, value, field, err);
 	case OPTION_STRING:
-		break;
+		return set_string(desc, what, value, field, err);
 	}
-	copy = strdup(value);
-	if (!copy)
-		return error_set(err, ENOMEM, "%s: out of memory", what);
-	/* The default goes when a value comes. */
-	free(*(char **)field);
-	*(char **)field = copy;
 	return 0;
 }
 
@@ -270,10 +288,11 @@ static int parse_item(const struct option_desc *table, const char *what, const c
 		value = NULL;
 	}
 
-	for (i = 0; table[i].name && strcmp(name, table[i].name); i++)
+	for (i = 0; table[i].name && !same_name(name, table[i].name); i++)
 		;
 	if (!table[i].name)
 		return unknown_option(table, what, name, err);
+	assert(i < OPTIONS_MAX);
 	if (*seen & UINT64_C(1) << i && table[i].type != OPTION_LIST)
 		return given_twice(what, name, err);
 	*seen |= UINT64_C(1) << i;
@@ -302,7 +321,7 @@ static int parse_items(const struct option_desc *table, const char *what, const 
 static bool is_seen(const struct option_desc *table, const char *name, uint64_t seen)
 {
 	for (unsigned i = 0; name && table[i].name; i++)
-		if (!strcmp(table[i].name, name))
+		if (same_name(table[i].name, name))
 			return seen & UINT64_C(1) << i;
 	return false;
 }
@@ -323,12 +342,7 @@ int options_parse(const struct option_desc *table, const char *what, const char 
 		  const char *text, void *out, struct vmm_error *err)
 {
 	uint64_t seen = 0;
-	unsigned count = 0;
 	int r;
-
-	while (table[count].name)
-		count++;
-	assert(count <= OPTIONS_MAX);
 
 	r = set_defaults(table, what, out, err);
 	if (!r && text && *text)
@@ -371,10 +385,13 @@ static int take_item(struct taking *t, const char *text, size_t len, const char 
 	return t->value ? 0 : error_set(err, ENOMEM, "%s: out of memory", t->what);
 }
 
-static int take_items(struct taking *t, const char *text, char *item, struct vmm_error *err)
+static int take_items(struct taking *t, const char *text, struct vmm_error *err)
 {
+	char *item = malloc(strlen(text) + 1);
 	int r = 0;
 
+	if (!item)
+		return error_set(err, ENOMEM, "%s: out of memory", t->what);
 	while (text && !r) {
 		const char *next = next_item(text, item);
 
@@ -382,6 +399,7 @@ static int take_items(struct taking *t, const char *text, char *item, struct vmm
 		text = next;
 	}
 	*t->end = '\0';
+	free(item);
 	return r;
 }
 
@@ -389,16 +407,14 @@ int options_take(const char *text, const char *what, const char *name, char **va
 		 struct vmm_error *err)
 {
 	struct taking t = {.what = what, .name = name};
-	size_t room = text ? strlen(text) + 1 : 1;
-	char *item = malloc(room);
 	int r = 0;
 
-	t.rest = t.end = calloc(1, room);
-	if (!item || !t.rest)
+	text = text ? text : "";
+	t.rest = t.end = strdup(text);
+	if (!t.rest)
 		r = error_set(err, ENOMEM, "%s: out of memory", what);
-	else if (text && *text)
-		r = take_items(&t, text, item, err);
-	free(item);
+	else if (strstr(text, name)) /* most have no such item, and the rest is all */
+		r = take_items(&t, text, err);
 	if (r) {
 		free(t.value);
 		free(t.rest);
@@ -414,12 +430,11 @@ void options_free(const struct option_desc *table, void *out)
 	for (; table->name; table++) {
 		void *field = (char *)out + table->offset;
 
-		if (table->type == OPTION_STRING)
-			free(*(char **)field);
-		else if (table->type == OPTION_LIST)
+		if (table->type == OPTION_STRING) {
+			free_string(table, field);
+		} else if (table->type == OPTION_LIST) {
 			list_free(*(char ***)field);
-		else
-			continue;
-		clear_field(table, out);
+			*(char ***)field = NULL;
+		}
 	}
 }

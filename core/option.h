@@ -13,7 +13,8 @@ enum option_type {
 	OPTION_BOOL,   /* bool: on|off|yes|no|true|false */
 	OPTION_UINT,   /* uint64_t: decimal or 0x hexadecimal, within min..max */
 	OPTION_SIZE,   /* uint64_t bytes: a number with an optional K, M, G or T (binary) suffix */
-	OPTION_STRING, /* char *, allocated; NULL when not given and without default */
+	OPTION_STRING, /* char *, not to be written to: allocated, or the default where it stands;
+			  NULL when not given and without default */
 	OPTION_ENUM,   /* int: index into `values` */
 	OPTION_LIST,   /* char **, allocated, NULL-terminated: text that may be given several times;
 			  NULL when not given */

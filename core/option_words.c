@@ -10,27 +10,33 @@
 
 /* ---- numbers ---- */
 
+/* Not of ctype.h: what a digit is must not depend on the locale. 16: it is none. */
+static unsigned digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return (unsigned)(c - '0');
+	if (c >= 'a' && c <= 'f')
+		return (unsigned)(c - 'a') + 10;
+	if (c >= 'A' && c <= 'F')
+		return (unsigned)(c - 'A') + 10;
+	return 16;
+}
+
 /* Digits from *text on; *text is left at the first character that is none. */
 static int parse_digits(const char **text, uint64_t *value)
 {
-	const char *p = *text;
-	unsigned base = 10, digits = 0;
+	const char *p = *text, *first;
+	unsigned base = 10;
 	uint64_t v = 0;
 
 	if (p[0] == '0' && (p[1] == 'x' || p[1] == 'X')) {
 		base = 16;
 		p += 2;
 	}
-	for (; base == 16 ? isxdigit((unsigned char)*p) : isdigit((unsigned char)*p); p++) {
-		unsigned d = isdigit((unsigned char)*p)
-				     ? (unsigned)(*p - '0')
-				     : (unsigned)(tolower((unsigned char)*p) - 'a') + 10;
-
-		if (__builtin_mul_overflow(v, base, &v) || __builtin_add_overflow(v, d, &v))
+	for (first = p; digit(*p) < base; p++)
+		if (__builtin_mul_overflow(v, base, &v) || __builtin_add_overflow(v, digit(*p), &v))
 			return -ERANGE;
-		digits++;
-	}
-	if (!digits)
+	if (p == first)
 		return -EINVAL;
 	*text = p;
 	*value = v;

@@ -36,7 +36,7 @@ _Static_assert(ARRAY_SIZE(device_classes) <= DEVICE_CLASSES_MAX, "DEVICE_CLASSES
 const struct device_class *device_class_find(const char *name)
 {
 	for (unsigned i = 0; device_classes[i]; i++)
-		if (strcmp(device_classes[i]->name, name) == 0)
+		if (same_name(device_classes[i]->name, name))
 			return device_classes[i];
 	return NULL;
 }

@@ -59,16 +59,26 @@ struct device *machine_find_device(const struct device_env *env, const char *id,
 	return NULL;
 }
 
+/*
+ * The number in the next id of the class's own. Counted, not searched from 0: a thousand disks come
+ * quickly. That of a class that is not in the array (tests have some) begins at 0 each time.
+ */
+static unsigned *next_number(struct vmm *vm, const struct device_class *cls)
+{
+	unsigned index = 0;
+
+	while (device_classes[index] && device_classes[index] != cls)
+		index++;
+	if (!device_classes[index])
+		vm->numbers[index] = 0;
+	return &vm->numbers[index];
+}
+
 /* The class's name and a number that no id has yet. */
 static void default_id(struct vmm *vm, const struct device_class *cls, char *id, size_t size)
 {
-	unsigned index = 0, *number;
+	unsigned *number = next_number(vm, cls);
 
-	/* Classes that are not in the array (tests have some) share what is beyond its end. */
-	while (device_classes[index] && device_classes[index] != cls)
-		index++;
-	/* Counted, not searched from 0: a thousand disks come quickly. */
-	number = &vm->numbers[index];
 	while (snprintf(id, size, "%s%u", cls->name, *number), machine_find_id(vm, id))
 		(*number)++;
 }
@@ -128,6 +138,8 @@ int machine_add_device(struct vmm *vm, const struct device_class *cls, const cha
 	ret = choose_id(vm, cls, given, id, sizeof(id), err);
 	if (ret == 0)
 		ret = device_create(&dev, cls, id, rest, &vm->env, err);
+	if (ret == 0 && !given)
+		(*next_number(vm, cls))++;
 	free(given);
 	if (ret == 0) {
 		ret = attach_device(vm, dev, rest, err);
