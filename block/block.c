@@ -210,20 +210,25 @@ void block_stats(const struct block *block, struct report *report)
 	}
 }
 
-void block_report(const struct block *block, struct report *report)
+void block_report_image(const struct block *block, struct report *report)
 {
 	report_string(report, "path", block->path);
-	if (block->drive)
-		report_string(report, "drive", drive_name(block->drive));
 	report_u64(report, "size", block->info.size);
 	report_u64(report, "logical-block-size", block->info.logical_block_size);
-	report_bool(report, "readonly", block->info.readonly);
 	report_string(report, "engine", block->info.engine);
 	report_string(report, "cache", block_cache_names[block->cache]);
 	report_bool(report, "writeback", block->writeback);
 	if (block->last_ns)
 		report_u64(report, "idle-ns", loop_now(block->loop) - block->last_ns);
 	block_stats(block, report);
+}
+
+void block_report(const struct block *block, struct report *report)
+{
+	if (block->drive)
+		report_string(report, "drive", drive_name(block->drive));
+	report_bool(report, "readonly", block->info.readonly);
+	block_report_image(block, report);
 }
 
 const struct option_desc block_resize_options[] = {
@@ -299,6 +304,8 @@ static void decide_info(struct block *block, const struct block_options *options
 
 	*info = block->layer->info;
 	info->engine = block->engine->cls->name;
+	info->readonly |= options->readonly;
+	block->ignore_discard = options->discard == BLOCK_DISCARD_IGNORE;
 	if (options->logical_block_size)
 		info->logical_block_size = (uint32_t)options->logical_block_size;
 	if (options->physical_block_size)
@@ -436,7 +443,6 @@ static int open_block(struct block **out, const struct block_options *options,
 	}
 	block->kind = (enum block_engine)options->engine;
 	block->cache = (enum block_cache)options->cache;
-	block->ignore_discard = options->discard == BLOCK_DISCARD_IGNORE;
 	block->writeback = block->cache != BLOCK_CACHE_WRITETHROUGH;
 	list_init(&block->finished);
 	loop_hook_init(&block->hook, block_hook);

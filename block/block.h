@@ -213,6 +213,8 @@ extern const struct option_desc block_resize_options[];
  * requests and bytes so far. For the `status` action that every disk device has.
  */
 void block_report(const struct block *block, struct report *report);
+/* The same without what is decided by who uses it: the drive's name, read-only. */
+void block_report_image(const struct block *block, struct report *report);
 
 /*
  * Of these, what counts: requests in flight, and of each kind how many there were so far, how many

@@ -11,8 +11,12 @@
 struct drive {
 	struct provided provided;
 	struct provided_set *set;
+	struct drive *base; /* whose block it is, and which nobody else has; NULL: its own */
 	struct loop *loop;
 	struct block *block;
+	/* What a device that has it may do. */
+	bool readonly;
+	enum block_discard discard;
 };
 
 static struct drive *drive_of(struct provided *own)
@@ -30,9 +34,40 @@ const char *drive_name(const struct drive *drive)
 static void release(struct provided *own)
 {
 	struct drive *drive = drive_of(own);
+	struct drive *base = drive->base;
 
-	block_close(drive->block);
+	if (base) {
+		block_set_drive(base->block, base);
+		provided_give_back(base->set, &base->provided);
+	} else {
+		block_close(drive->block);
+	}
 	free(drive);
+}
+
+static int open_image(struct drive *drive, const struct block_options *options, const char *name,
+		      struct block_engines *engines, const struct log *log, struct vmm_error *err)
+{
+	int rc = block_open_shared(&drive->block, options, name, engines, log, err);
+
+	if (rc == 0)
+		drive->readonly = block_info(drive->block)->readonly;
+	return rc;
+}
+
+static int stand_on(struct drive *drive, const char *base, struct vmm_error *err)
+{
+	struct provided *own;
+	int rc = provided_take(drive->set, BACKEND_DRIVE, base, "drive", &own, err);
+
+	if (rc)
+		return rc;
+	drive->base = drive_of(own);
+	drive->block = drive->base->block;
+	drive->readonly |= drive->base->readonly;
+	if (drive->base->discard == BLOCK_DISCARD_IGNORE)
+		drive->discard = BLOCK_DISCARD_IGNORE;
+	return 0;
 }
 
 int drive_add(struct provided_set *set, const char *name, const struct block_options *options,
@@ -50,7 +85,10 @@ int drive_add(struct provided_set *set, const char *name, const struct block_opt
 	drive->provided = (struct provided){.kind = BACKEND_DRIVE, .release = release};
 	drive->set = set;
 	drive->loop = engines->loop;
-	rc = block_open_shared(&drive->block, options, name, engines, log, err);
+	drive->readonly = options->readonly;
+	drive->discard = (enum block_discard)options->discard;
+	rc = options->drive ? stand_on(drive, options->drive, err)
+			    : open_image(drive, options, name, engines, log, err);
 	if (rc == 0)
 		rc = provided_add(set, &drive->provided, name, err);
 	if (rc)
@@ -64,8 +102,12 @@ int drive_add(struct provided_set *set, const char *name, const struct block_opt
 
 static void report_one(struct provided *own, void *report)
 {
+	const struct drive *drive = drive_of(own);
+
 	report_begin(report, NULL);
-	block_report(drive_of(own)->block, report);
+	report_string(report, "drive", drive_name(drive));
+	report_bool(report, "readonly", drive->readonly);
+	block_report_image(drive->block, report);
 	report_end(report);
 }
 
@@ -120,7 +162,7 @@ static int check_options(const struct block_options *o, struct vmm_error *err)
 
 struct take_call {
 	struct block *block;
-	const struct block_options *options;
+	struct block_options options; /* the device's, and what the drive decides */
 	struct vmm_error *err;
 	int rc;
 };
@@ -129,7 +171,7 @@ static void begin(void *arg)
 {
 	struct take_call *call = arg;
 
-	call->rc = block_begin(call->block, call->options, call->err);
+	call->rc = block_begin(call->block, &call->options, call->err);
 }
 
 static int take(struct block **block, const struct block_options *options, const struct device *dev,
@@ -137,7 +179,7 @@ static int take(struct block **block, const struct block_options *options, const
 {
 	struct provided_set *set = dev->env->provided;
 	struct provided *own;
-	struct take_call call = {.options = options, .err = err};
+	struct take_call call = {.options = *options, .err = err};
 	int rc = check_options(options, err);
 
 	if (rc == 0)
@@ -146,6 +188,8 @@ static int take(struct block **block, const struct block_options *options, const
 		return rc;
 	assert(drive_of(own)->loop == dev->loop);
 	call.block = drive_of(own)->block;
+	call.options.readonly = drive_of(own)->readonly;
+	call.options.discard = (int)drive_of(own)->discard;
 	loop_call(dev->loop, begin, &call);
 	if (call.rc)
 		provided_give_back(set, own);

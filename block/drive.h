@@ -3,6 +3,9 @@
  * Disk backends that are open before the device that uses them, under a name ("drive=NAME"), and
  * stay open, and locked, when it goes. How the image is used (read-only, cache, discard...) is
  * decided when the drive is added; sector sizes are the device's.
+ *
+ * A drive may also stand on another one, which it has while it is there as a device would: that is
+ * a second name of the image, under which it may be read-only, or discards ignored.
  */
 #ifndef BLOCK_DRIVE_H
 #define BLOCK_DRIVE_H
@@ -16,7 +19,9 @@ struct drive;
 /*
  * Open one that belongs to the set until provided_remove(BACKEND_DRIVE) or the end of the set. All
  * drives of a set have the same engines and so one loop. name: as device_check_id wants it.
- * options: with a path. -EINVAL, -EEXIST, and as block_open. Any thread that block_open may run on.
+ * options: with a path, or with `drive`, the name of the one to stand on; then only readonly and
+ * discard count, and neither can allow what that one does not. -EINVAL, -EEXIST, -ENOENT, -EBUSY,
+ * and as block_open. Any thread that block_open may run on, one at a time.
  */
 int drive_add(struct provided_set *set, const char *name, const struct block_options *options,
 	      struct block_engines *engines, const struct log *log,

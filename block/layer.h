@@ -60,7 +60,8 @@ int block_open_seams(struct block **block, const struct block_options *options, 
 
 /*
  * A device begins to use a block that was open before it: nothing counted yet, the cache as it was
- * at first, sector sizes as in `options`, if they say any. On the loop; nothing is in flight.
+ * at first, and from `options` sector sizes, if they say any, discard, and readonly, which can only
+ * add to what the image is. On the loop; nothing is in flight.
  */
 int block_begin(struct block *block, const struct block_options *options,
 		struct vmm_error *err) MUST_CHECK;

@@ -9,12 +9,13 @@
 
 static const struct {
 	const char *name, *none; /* none: how a sentence begins that says that there is none */
+	const char *users;       /* what may have it */
 } kinds[] = {
-	[PROVIDED_CHARDEV] = {"stream", "the program has made no"},
-	[PROVIDED_NETDEV] = {"network", "the program has made no"},
-	[PROVIDED_REGION] = {"region", "the program has made no"},
-	[BACKEND_CHARDEV] = {"chardev", "there is no"},
-	[BACKEND_DRIVE] = {"drive", "there is no"},
+	[PROVIDED_CHARDEV] = {"stream", "the program has made no", "device"},
+	[PROVIDED_NETDEV] = {"network", "the program has made no", "device"},
+	[PROVIDED_REGION] = {"region", "the program has made no", "device"},
+	[BACKEND_CHARDEV] = {"chardev", "there is no", "device"},
+	[BACKEND_DRIVE] = {"drive", "there is no", "device or drive"},
 };
 
 void provided_init(struct provided_set *set)
@@ -114,8 +115,8 @@ int provided_take(struct provided_set *set, enum provided_kind kind, const char 
 		return error_set(err, ENOENT, "%s: %s %s %s", what, kinds[kind].none,
 				 kinds[kind].name, name);
 	if (taken)
-		return error_set(err, EBUSY, "%s: another device has the %s %s", what,
-				 kinds[kind].name, name);
+		return error_set(err, EBUSY, "%s: another %s has the %s %s", what,
+				 kinds[kind].users, kinds[kind].name, name);
 	*out = own;
 	return 0;
 }
@@ -144,8 +145,8 @@ int provided_remove(struct provided_set *set, enum provided_kind kind, const cha
 	if (!own)
 		return error_set(err, ENOENT, "%s %s %s", kinds[kind].none, kinds[kind].name, name);
 	if (taken)
-		return error_set(err, EBUSY, "a device has the %s %s: remove that first",
-				 kinds[kind].name, name);
+		return error_set(err, EBUSY, "a %s has the %s %s: remove that first",
+				 kinds[kind].users, kinds[kind].name, name);
 	free(own->name);
 	own->release(own);
 	return 0;
@@ -153,9 +154,12 @@ int provided_remove(struct provided_set *set, enum provided_kind kind, const cha
 
 void provided_clear(struct provided_set *set, enum provided_kind kind)
 {
-	list_for_each (it, &set->list) {
+	struct list *it = set->list.prev;
+
+	while (it != &set->list) {
 		struct provided *own = list_entry(it, struct provided, link);
 
+		it = it->prev;
 		if (own->kind != kind)
 			continue;
 		list_del(&own->link);

@@ -69,7 +69,7 @@ void provided_give_back(struct provided_set *set, struct provided *own);
 int provided_remove(struct provided_set *set, enum provided_kind kind, const char *name,
 		    struct vmm_error *err) MUST_CHECK;
 
-/* Remove all of a kind. Nobody has any of them. */
+/* Remove all of a kind, the latest first. Nobody but a later one has any of them. */
 void provided_clear(struct provided_set *set, enum provided_kind kind);
 
 /* Call fn for each of a kind, in the order in which they came. fn must not wait. Any thread. */

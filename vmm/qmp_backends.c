@@ -315,52 +315,73 @@ static int take_node(struct qmp_call *call, const json_t *node, struct drive_wis
 	return 0;
 }
 
-/* The node that has the file name: the one that is added, or the one below it. */
-static const json_t *file_node(struct qmp_call *call)
+static int unexpected(struct qmp_call *call, const char *name)
 {
-	const char *driver = call_string(call, "driver");
-	const json_t *file = json_object_get(call->args, "file");
-	const bool is_file = is_file_driver(driver);
+	return error_set(&call->err, EINVAL, "Parameter '%s' is unexpected", name);
+}
 
-	if (!is_file && strcmp(driver, "raw") != 0)
-		unknown_choice(call, "driver", driver, "raw, file, host_device");
-	else if (is_file && file)
-		error_set(&call->err, EINVAL, "Parameter 'file' is unexpected");
-	else if (is_file && !call_string(call, "filename"))
-		error_set(&call->err, EINVAL, "Parameter 'filename' is missing");
-	else if (is_file)
-		return call->args;
-	else if (call_string(call, "filename"))
-		error_set(&call->err, EINVAL, "Parameter 'filename' is unexpected");
-	else if (!file)
-		error_set(&call->err, EINVAL, "Parameter 'file' is missing");
-	else if (json_is_string(file))
-		error_set(&call->err, ENOTSUP,
-			  "Parameter 'file' names another node: give that node's arguments, as an "
-			  "object");
-	else if (!json_is_object(file))
-		error_set(&call->err, EINVAL,
-			  "Invalid parameter type for 'file', expected: object");
-	else if (qmp_check_members(file_node_members, false, file, "file.", &call->err) == 0) {
-		if (is_file_driver(string_in(file, "driver")))
-			return file;
-		unknown_choice(call, "file.driver", string_in(file, "driver"), "file, host_device");
-	}
-	return NULL;
+static int missing(struct qmp_call *call, const char *name)
+{
+	return error_set(&call->err, EINVAL, "Parameter '%s' is missing", name);
+}
+
+/* The node is a file. */
+static int check_protocol(struct qmp_call *call)
+{
+	if (json_object_get(call->args, "file"))
+		return unexpected(call, "file");
+	return call_string(call, "filename") ? 0 : missing(call, "filename");
+}
+
+/* The node stands on another one, which is named, or told as an object. */
+static int check_format(struct qmp_call *call)
+{
+	static const char *const of_files[] = {"filename", "aio", "locking", NULL};
+	const json_t *file = json_object_get(call->args, "file");
+
+	for (const char *const *name = of_files; *name; name++)
+		if (json_object_get(call->args, *name))
+			return unexpected(call, *name);
+	if (!file)
+		return missing(call, "file");
+	if (json_is_string(file))
+		return 0;
+	if (!json_is_object(file))
+		return error_set(&call->err, EINVAL,
+				 "Invalid parameter type for 'file', expected: object or string");
+	if (qmp_check_members(file_node_members, false, file, "file.", &call->err))
+		return -call->err.code;
+	return is_file_driver(string_in(file, "driver"))
+		       ? 0
+		       : unknown_choice(call, "file.driver", string_in(file, "driver"),
+					"file, host_device");
 }
 
 static int take_wishes(struct qmp_call *call, struct drive_wishes *wishes)
 {
-	const json_t *file = file_node(call);
-	int rc = file ? take_node(call, call->args, wishes) : -call->err.code;
+	const char *driver = call_string(call, "driver");
+	const json_t *file = json_object_get(call->args, "file");
+	int rc;
 
+	if (is_file_driver(driver))
+		rc = check_protocol(call);
+	else if (!strcmp(driver, "raw"))
+		rc = check_format(call);
+	else
+		rc = unknown_choice(call, "driver", driver, "raw, file, host_device");
+	if (rc == 0)
+		rc = take_node(call, call->args, wishes);
 	if (rc)
 		return rc;
 	if (!call_string(call, "discard"))
 		wishes->options.discard = BLOCK_DISCARD_IGNORE; /* as in QEMU */
-	if (file != call->args)
+	if (json_is_string(file)) {
+		wishes->options.drive = (char *)(uintptr_t)json_string_value(file);
+		return 0;
+	}
+	if (file)
 		rc = take_node(call, file, wishes);
-	wishes->options.path = (char *)(uintptr_t)string_in(file, "filename");
+	wishes->options.path = (char *)(uintptr_t)string_in(file ? file : call->args, "filename");
 	return rc;
 }
 

@@ -166,3 +166,87 @@ Test(drive, what_the_drive_decides_is_not_the_devices_to_say)
 	options.discard = BLOCK_DISCARD_IGNORE;
 	cr_assert_eq(block_acquire(&f.block, &options, &dev, NULL, &f.err), -EINVAL);
 }
+
+/* ---- one on another ---- */
+
+static void stand(const char *name, const char *base, bool readonly, enum block_discard discard)
+{
+	const struct block_options options = {
+		.drive = (char *)(uintptr_t)base,
+		.readonly = readonly,
+		.discard = (int)discard,
+	};
+
+	cr_assert_eq(drive_add(&set, name, &options, &engines, &f.log, &f.err), 0, "%s",
+		     f.err.message);
+}
+
+Test(drive, on_another_it_is_a_second_name_of_the_image)
+{
+	unsigned char *data = pages(4096);
+
+	add_drive("base", BLOCK_CACHE_WRITEBACK);
+	stand("top", "base", false, BLOCK_DISCARD_UNMAP);
+	stand("roof", "top", false, BLOCK_DISCARD_UNMAP);
+	/* Each is had by the one above it, and by none else. */
+	cr_assert_eq(acquire("base", 0), -EBUSY);
+	cr_assert_eq(acquire("top", 0), -EBUSY);
+	cr_assert_eq(provided_remove(&set, BACKEND_DRIVE, "base", &f.err), -EBUSY);
+	cr_assert_str_eq(f.err.message, "a device or drive has the drive base: remove that first");
+	cr_assert_eq(drive_resize(&set, "roof", 2 * SIZE, &f.err), 0, "%s", f.err.message);
+	cr_assert_eq(acquire("roof", 0), 0, "%s", f.err.message);
+	cr_assert_eq(block_info(f.block)->size, 2 * SIZE);
+	cr_assert_not(block_info(f.block)->readonly);
+	cr_assert(block_info(f.block)->can_discard);
+	cr_assert_eq(fixture_do(&f, BLOCK_WRITE, 2 * SIZE - 4096, 4096, data, 0), 0);
+	cr_assert_eq(provided_remove(&set, BACKEND_DRIVE, "roof", &f.err), -EBUSY);
+	release();
+	cr_assert_eq(provided_remove(&set, BACKEND_DRIVE, "roof", &f.err), 0);
+	cr_assert_eq(provided_remove(&set, BACKEND_DRIVE, "top", &f.err), 0);
+	cr_assert_eq(acquire("base", 0), 0, "%s", f.err.message);
+	release();
+	/* The rest goes with the set, whatever stands on what. */
+	stand("top", "base", false, BLOCK_DISCARD_UNMAP);
+	free(data);
+}
+
+Test(drive, on_another_it_may_be_allowed_less_but_not_more)
+{
+	struct block_options options = f.options;
+	unsigned char *data = pages(4096);
+
+	options.discard = BLOCK_DISCARD_IGNORE;
+	cr_assert_eq(drive_add(&set, "base", &options, &engines, &f.log, &f.err), 0);
+	stand("top", "base", true, BLOCK_DISCARD_UNMAP);
+	stand("roof", "top", false, BLOCK_DISCARD_UNMAP);
+	cr_assert(told("\"drive\":\"base\",\"readonly\":false"));
+	cr_assert(told("\"drive\":\"top\",\"readonly\":true"));
+	cr_assert(told("\"drive\":\"roof\",\"readonly\":true"));
+	cr_assert_eq(acquire("roof", 0), 0, "%s", f.err.message);
+	cr_assert(block_info(f.block)->readonly);
+	cr_assert_not(block_info(f.block)->can_discard);
+	cr_assert_eq(fixture_do(&f, BLOCK_WRITE, 0, 4096, data, 0), -EROFS);
+	release();
+	/* What one use was not allowed, the next one is. */
+	cr_assert_eq(provided_remove(&set, BACKEND_DRIVE, "roof", &f.err), 0);
+	cr_assert_eq(provided_remove(&set, BACKEND_DRIVE, "top", &f.err), 0);
+	cr_assert_eq(acquire("base", 0), 0, "%s", f.err.message);
+	cr_assert_eq(fixture_do(&f, BLOCK_WRITE, 0, 4096, data, 0), 0);
+	release();
+	free(data);
+}
+
+Test(drive, on_one_that_is_not_free_it_cannot_be)
+{
+	struct block_options options = {.drive = (char[]){"base"}};
+
+	cr_assert_eq(drive_add(&set, "top", &options, &engines, &f.log, &f.err), -ENOENT);
+	add_drive("base", BLOCK_CACHE_WRITEBACK);
+	cr_assert_eq(drive_add(&set, "base", &options, &engines, &f.log, &f.err), -EEXIST);
+	cr_assert_eq(acquire("base", 0), 0, "%s", f.err.message);
+	cr_assert_eq(drive_add(&set, "top", &options, &engines, &f.log, &f.err), -EBUSY);
+	cr_assert_str_eq(f.err.message, "drive: another device or drive has the drive base");
+	release();
+	stand("top", "base", false, BLOCK_DISCARD_UNMAP);
+	cr_assert_eq(drive_add(&set, "side", &options, &engines, &f.log, &f.err), -EBUSY);
+}

@@ -226,8 +226,8 @@ Test(qmp_backends, a_drive_stays_while_disks_come_and_go)
 		does(request("device_add", "'driver':'scsi-hd','id':'s1','drive':'d1',"
 					   "'bus':'scsi0.0','scsi-id':1"));
 		refuses(request("device_add", "'driver':'scsi-disk','target':2,'drive':'d1'"),
-			"another device has the drive d1");
-		refuses(removal("blockdev-del", "node-name", "d1"), "a device has the drive d1");
+			"another device or drive has the drive d1");
+		refuses(removal("blockdev-del", "node-name", "d1"), "has the drive d1");
 		answers("{\"execute\":\"query-block\"}", "\"node-name\":\"d1\"");
 		answers("{\"execute\":\"query-blockstats\"}",
 			"\"device\":\"s1\",\"node-name\":\"d1\"");
@@ -269,6 +269,45 @@ Test(qmp_backends, a_drive_is_a_medium_until_it_is_ejected)
 	does(request("eject", "'id':'cd1','force':true"));
 	does(removal("blockdev-del", "node-name", "iso"));
 	cr_assert_eq(unlink(in_dir("cd.iso")), 0);
+}
+
+/* What libvirt does. */
+Test(qmp_backends, a_node_on_another_by_its_name)
+{
+	const char *nodes = "{\"execute\":\"query-named-block-nodes\"}";
+	const char *add_format = "'driver':'raw','node-name':'libvirt-1-format','read-only':%s,"
+				 "'discard':'unmap','cache':{'direct':false,'no-flush':false},"
+				 "'file':'libvirt-1-storage'";
+	const char *answer;
+
+	make_image("d.img", 1 << 20);
+	start();
+	does(request("blockdev-add",
+		     "'driver':'file','filename':'%s','node-name':'libvirt-1-storage',"
+		     "'auto-read-only':true,'discard':'unmap',"
+		     "'cache':{'direct':false,'no-flush':false}",
+		     in_dir("d.img")));
+	for (int i = 0; i < 2; i++) {
+		does(request("blockdev-add", add_format, i ? "true" : "false"));
+		answers(nodes, "\"node-name\":\"libvirt-1-storage\",\"ro\":false");
+		answers(nodes, i ? "\"node-name\":\"libvirt-1-format\",\"ro\":true"
+				 : "\"node-name\":\"libvirt-1-format\",\"ro\":false");
+		does(request("device_add",
+			     "'driver':'scsi-hd','id':'s1','bus':'scsi0.0','scsi-id':1,"
+			     "'drive':'libvirt-1-format'"));
+		refuses(removal("blockdev-del", "node-name", "libvirt-1-format"), "remove that");
+		refuses(removal("blockdev-del", "node-name", "libvirt-1-storage"), "remove that");
+		answer = ask("{\"execute\":\"query-block\"}");
+		cr_assert_not_null(strstr(answer, "\"node-name\":\"libvirt-1-format\""), "%s",
+				   answer);
+		cr_assert_null(strstr(answer, "libvirt-1-storage"), "%s", answer);
+		answers(request("vmm-action", "'id':'s1','action':'status'"),
+			i ? "\"readonly\":true" : "\"readonly\":false");
+		does(removal("device_del", "id", "s1"));
+		does(removal("blockdev-del", "node-name", "libvirt-1-format"));
+	}
+	does(removal("blockdev-del", "node-name", "libvirt-1-storage"));
+	cr_assert_eq(unlink(in_dir("d.img")), 0);
 }
 
 static off_t size_of(const char *name)
@@ -337,8 +376,11 @@ Test(qmp_backends, a_drive_that_cannot_be_is_refused_and_leaves_nothing)
 	static const char *const wrong[][2] = {
 		{"'driver':'qcow2'", "raw, file, host_device"},
 		{"'driver':'raw'", "'file' is missing"},
-		{"'driver':'raw','file':'other'", "names another node"},
-		{"'driver':'raw','file':1", "'file', expected: object"},
+		{"'driver':'raw','file':'other'", "there is no drive other"},
+		{"'driver':'raw','file':'d1'", "there is no drive d1"},
+		{"'driver':'raw','file':1", "'file', expected: object or string"},
+		{"'driver':'raw','filename':'/x','file':'other'", "'filename' is unexpected"},
+		{"'driver':'raw','aio':'threads','file':'other'", "'aio' is unexpected"},
 		{"'driver':'raw','filename':'/x','file':{'driver':'file','filename':'/x'}",
 		 "'filename' is unexpected"},
 		{"'driver':'raw','file':{'driver':'file'}", "'file.filename' is missing"},
