@@ -448,13 +448,13 @@ Test(virtio_scsi_tasks, disks_that_share_an_engine_read_at_once_and_go_one_by_on
 {
 	struct device *devs[8];
 	struct scsi_ask ask = scsi_rw10(SCSI_READ_10, 0, 8);
-	gpa_t at[ARRAY_SIZE(devs)];
+	gpa_t at[ARRAY_SIZE(devs)], in[ARRAY_SIZE(devs)];
 
-	ask.in = virtio_driver_alloc(&f.driver, 4096);
 	ask.in_len = 4096;
 	for (unsigned i = 0; i < ARRAY_SIZE(devs); i++) {
 		char id[8], options[32];
 
+		in[i] = virtio_driver_alloc(&f.driver, ask.in_len);
 		snprintf(id, sizeof(id), "d%u", i);
 		snprintf(options, sizeof(options), "target=%u", i + 1);
 		devs[i] = scsi_add_disk(&f, id, options);
@@ -463,6 +463,7 @@ Test(virtio_scsi_tasks, disks_that_share_an_engine_read_at_once_and_go_one_by_on
 	for (unsigned left = ARRAY_SIZE(devs); left; left--) {
 		for (unsigned i = 0; i < left; i++) {
 			ask.target = i + 1;
+			ask.in = in[i];
 			at[i] = scsi_add(&f, &ask);
 		}
 		scsi_kick(&f, 0);
