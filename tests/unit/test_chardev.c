@@ -10,13 +10,13 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <termios.h>
 #include <unistd.h>
 
 #include "console/chardev.h"
 #include "tests/unit/support/fake_env.h"
+#include "tests/unit/support/unix_peer.h"
 
 /* A front end that remembers. */
 struct front {
@@ -354,23 +354,6 @@ Test(chardev, file_is_truncated_and_written)
 
 /* unix */
 
-static void connect_to(int fd)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-	cr_assert_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-}
-
-static int dial(void)
-{
-	const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-
-	connect_to(fd);
-	settle();
-	return fd;
-}
-
 Test(chardev, a_client_comes_and_goes_and_comes_back)
 {
 	int client;
@@ -380,7 +363,7 @@ Test(chardev, a_client_comes_and_goes_and_comes_back)
 	cr_expect_eq(put("nobody listens"), 14u);
 	cr_expect_eq(front.connects, 0u);
 
-	client = dial();
+	client = fake_env_connect(&fake, path);
 	cr_expect(front.connected);
 	put("hello");
 	cr_expect_str_eq(get(client), "hello");
@@ -390,7 +373,7 @@ Test(chardev, a_client_comes_and_goes_and_comes_back)
 	settle();
 	cr_expect_not(front.connected);
 
-	client = dial();
+	client = fake_env_connect(&fake, path);
 	cr_expect_eq(front.connects, 2u);
 	put("again");
 	cr_expect_str_eq(get(client), "again", "nothing of what nobody heard");
@@ -402,8 +385,8 @@ Test(chardev, a_second_client_is_refused)
 	int first, second;
 
 	open_at("unix:%s");
-	first = dial();
-	second = dial();
+	first = fake_env_connect(&fake, path);
+	second = fake_env_connect(&fake, path);
 	cr_expect_eq(read(second, path, 1), 0, "closed at once");
 	cr_expect_eq(front.connects, 1u);
 	put("still here");
@@ -423,19 +406,15 @@ Test(chardev, the_socket_file_goes_with_the_server)
 
 Test(chardev, a_stale_socket_file_is_replaced_and_a_live_one_is_not)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	const int fd = unix_listen(path, 1);
 	char spec[128];
 	FILE *f;
 
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
 	snprintf(spec, sizeof(spec), "unix:%s", path);
-	cr_assert_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	cr_assert_eq(listen(fd, 1), 0);
 	expect_refused(spec, -EADDRINUSE, "in use");
 	close(fd);
 	open_spec(spec);
-	close(dial());
+	close(fake_env_connect(&fake, path));
 	chardev_destroy(cd);
 	cd = NULL;
 
@@ -458,7 +437,7 @@ Test(chardev, a_client_that_only_stops_sending_still_gets_output)
 	int client;
 
 	open_at("unix:%s");
-	client = dial();
+	client = fake_env_connect(&fake, path);
 	say(client, "command");
 	shutdown(client, SHUT_WR);
 	settle();
@@ -478,7 +457,7 @@ Test(chardev, input_waits_while_the_front_end_takes_none)
 	int client;
 
 	open_at("unix:%s");
-	client = dial();
+	client = fake_env_connect(&fake, path);
 	front.room = 10;
 	memset(block, 'b', sizeof(block));
 	fcntl(client, F_SETFL, O_NONBLOCK);
@@ -511,14 +490,14 @@ Test(chardev, one_that_left_unread_input_behind_makes_room_for_the_next)
 	int client;
 
 	open_at("unix:%s");
-	client = dial();
+	client = fake_env_connect(&fake, path);
 	front.room = 0;
 	memset(block, 'b', sizeof(block));
 	cr_assert_eq(write(client, block, sizeof(block)), (ssize_t)sizeof(block));
 	settle();
 	close(client);
 	settle();
-	client = dial();
+	client = fake_env_connect(&fake, path);
 	cr_expect_eq(front.connects, 2u);
 	put("welcome");
 	cr_expect_str_eq(get(client), "welcome");
@@ -533,7 +512,7 @@ Test(chardev, output_stops_at_a_peer_that_does_not_read)
 	int client;
 
 	open_at("unix:%s");
-	client = dial();
+	client = fake_env_connect(&fake, path);
 	total = fill();
 	cr_expect_eq(front.writable, 0u);
 	cr_expect_eq(chardev_write(cd, (const uint8_t *)"x", 1), 0u);
@@ -558,7 +537,7 @@ Test(chardev, output_does_not_wait_for_one_that_left_unread_input_behind)
 	int client;
 
 	open_at("unix:%s");
-	client = dial();
+	client = fake_env_connect(&fake, path);
 	front.room = 0;
 	cr_assert_eq(write(client, block, sizeof(block)), (ssize_t)sizeof(block));
 	settle();
@@ -579,7 +558,7 @@ Test(chardev, no_spinning_while_there_is_no_descriptor_for_a_client)
 	int client, last;
 
 	open_at("unix:%s");
-	client = dial();
+	client = fake_env_connect(&fake, path);
 	close(client);
 	settle();
 	client = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -589,7 +568,7 @@ Test(chardev, no_spinning_while_there_is_no_descriptor_for_a_client)
 	none.rlim_cur = (rlim_t)last;
 	close(last);
 	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
-	connect_to(client);
+	unix_connect_fd(client, path);
 	settle(); /* fails if the loop finds something to do for ever */
 	cr_expect_not(front.connected);
 	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
@@ -605,7 +584,7 @@ Test(chardev, last_words_of_a_client_come_before_its_hang_up)
 	int client;
 
 	open_at("unix:%s");
-	client = dial();
+	client = fake_env_connect(&fake, path);
 	front.room = 4;
 	cr_assert_eq(write(client, "last words", 10), 10);
 	settle();
@@ -625,7 +604,7 @@ Test(chardev, a_detached_front_end_gets_nothing)
 	int client;
 
 	open_at("unix:%s");
-	client = dial();
+	client = fake_env_connect(&fake, path);
 	chardev_attach(cd, NULL, NULL);
 	say(client, "later");
 	cr_expect_eq(front.len, 0u);

@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "console/chardev.h"
@@ -63,17 +62,6 @@ static void teardown(void)
 }
 
 TestSuite(chardev_attach, .init = setup, .fini = teardown, .timeout = 60);
-
-static int dial(void)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-	cr_assert_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	fake_env_settle(&fake);
-	return fd;
-}
 
 static void put(const char *text)
 {
@@ -136,7 +124,7 @@ Test(chardev_attach, who_comes_is_shown_what_was_printed_before)
 	int client;
 
 	put("one\n");
-	client = dial();
+	client = fake_env_connect(&fake, path);
 	hears(client, "one\n");
 	put("two\n");
 	hears(client, "two\n");
@@ -144,7 +132,7 @@ Test(chardev_attach, who_comes_is_shown_what_was_printed_before)
 	fake_env_settle(&fake);
 	put("three\n");
 
-	client = dial();
+	client = fake_env_connect(&fake, path);
 	hears(client, "one\ntwo\nthree\n");
 	cr_assert_eq(write(client, "in", 2), 2);
 	fake_env_settle(&fake);
@@ -162,7 +150,7 @@ Test(chardev_attach, no_more_than_the_latest_64_kib_are_shown)
 	/* In one piece, and over the seam of the ring. */
 	cr_assert_eq(chardev_write(cd, (const uint8_t *)block, sizeof(block)), sizeof(block));
 	cr_assert_eq(chardev_write(cd, (const uint8_t *)block, 777), 777u);
-	client = dial();
+	client = fake_env_connect(&fake, path);
 	cr_assert_eq(get_all(client, text, sizeof(text)), HISTORY);
 	cr_expect_arr_eq(text, block + 5000 + 777, HISTORY - 777);
 	cr_expect_arr_eq(text + HISTORY - 777, block, 777);
@@ -171,10 +159,10 @@ Test(chardev_attach, no_more_than_the_latest_64_kib_are_shown)
 
 Test(chardev_attach, the_next_one_takes_the_console_over)
 {
-	int first = dial(), second;
+	int first = fake_env_connect(&fake, path), second;
 
 	put("hello");
-	second = dial();
+	second = fake_env_connect(&fake, path);
 	hears(first, "hello");
 	cr_expect(was_closed(first));
 	hears(second, "hello");
@@ -187,7 +175,7 @@ Test(chardev_attach, the_next_one_takes_the_console_over)
 Test(chardev_attach, one_who_does_not_read_holds_the_guest_for_seconds_only)
 {
 	static char text[8 * HISTORY];
-	int client = dial();
+	int client = fake_env_connect(&fake, path);
 	size_t len;
 
 	fill();
@@ -203,7 +191,7 @@ Test(chardev_attach, one_who_does_not_read_holds_the_guest_for_seconds_only)
 	cr_expect(len > 0 && was_closed(client), "it has what was sent, and the end");
 	close(client);
 
-	client = dial();
+	client = fake_env_connect(&fake, path);
 	len = get_all(client, text, sizeof(text));
 	cr_expect_eq(len, HISTORY);
 	cr_expect_arr_eq(text + len - 5, "later", 5);
@@ -213,7 +201,7 @@ Test(chardev_attach, one_who_does_not_read_holds_the_guest_for_seconds_only)
 Test(chardev_attach, one_who_reads_slowly_is_served)
 {
 	static char text[HISTORY];
-	int client = dial();
+	int client = fake_env_connect(&fake, path);
 
 	for (unsigned i = 0; i < 10; i++) {
 		fill();

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "console/chardev.h"
@@ -84,21 +83,10 @@ static struct chardev *attach(size_t bytes)
 	return cd;
 }
 
-static int dial(void)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-	cr_assert_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	fake_env_settle(&fake);
-	return fd;
-}
-
 Test(chardev_named, what_one_device_did_not_take_the_next_one_gets)
 {
 	struct chardev *cd = attach(3);
-	const int fd = dial();
+	const int fd = fake_env_connect(&fake, path);
 
 	cr_assert_eq(send(fd, "abcdef", 6, 0), 6);
 	fake_env_settle(&fake);
@@ -117,7 +105,7 @@ Test(chardev_named, what_one_device_did_not_take_the_next_one_gets)
 
 Test(chardev_named, what_a_device_wrote_last_is_sent_when_it_has_gone)
 {
-	const int fd = dial();
+	const int fd = fake_env_connect(&fake, path);
 	struct chardev *cd = attach(0);
 	char got[16];
 
@@ -130,12 +118,12 @@ Test(chardev_named, what_a_device_wrote_last_is_sent_when_it_has_gone)
 
 Test(chardev_named, a_client_that_comes_and_leaves_while_nobody_is_there_makes_room)
 {
-	int fd = dial();
+	int fd = fake_env_connect(&fake, path);
 	struct chardev *cd;
 
 	close(fd);
 	fake_env_settle(&fake);
-	fd = dial();
+	fd = fake_env_connect(&fake, path);
 	cd = attach(sizeof(input));
 	cr_assert_eq(send(fd, "x", 1, 0), 1);
 	fake_env_settle(&fake);

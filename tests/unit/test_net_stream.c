@@ -8,11 +8,11 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/unit/support/net_fixture.h"
+#include "tests/unit/support/unix_peer.h"
 
 static struct net_fixture f;
 static char folder[] = "/tmp/test-net-stream-XXXXXX", path[64], spec[128];
@@ -42,41 +42,13 @@ static const char *with(const char *options)
 	return spec;
 }
 
-static struct sockaddr_un address(void)
-{
-	struct sockaddr_un un = {.sun_family = AF_UNIX};
-
-	snprintf(un.sun_path, sizeof(un.sun_path), "%s", path);
-	return un;
-}
-
-static int peer_connect(void)
-{
-	const struct sockaddr_un un = address();
-	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	cr_assert_eq(connect(fd, (const struct sockaddr *)&un, sizeof(un)), 0, "%s",
-		     strerror(errno));
-	return fd;
-}
-
-static int peer_listen(void)
-{
-	const struct sockaddr_un un = address();
-	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	cr_assert_eq(bind(fd, (const struct sockaddr *)&un, sizeof(un)), 0);
-	cr_assert_eq(listen(fd, 1), 0);
-	return fd;
-}
-
 static int serve_one(void)
 {
 	int fd;
 
 	net_fixture_open(&f, with(",server=on"));
 	cr_assert_not(net_link_up(f.net));
-	fd = peer_connect();
+	fd = unix_connect(path);
 	net_fixture_until(&f, net_link_up(f.net));
 	cr_assert_eq(f.ups, 1);
 	return fd;
@@ -166,7 +138,7 @@ Test(net_stream, a_length_that_no_frame_has_ends_the_connection)
 
 	net_fixture_open(&f, with(",server=on"));
 	for (unsigned i = 0; i < ARRAY_SIZE(lengths); i++) {
-		const int fd = peer_connect();
+		const int fd = unix_connect(path);
 
 		peer_send(fd, lengths[i], pattern, 100);
 		net_fixture_until(&f, f.downs == downs + 1);
@@ -290,7 +262,7 @@ Test(net_stream, the_peer_may_come_and_go)
 {
 	net_fixture_open(&f, with(",server=on"));
 	for (unsigned i = 1; i <= 3; i++) {
-		const int fd = peer_connect();
+		const int fd = unix_connect(path);
 
 		net_fixture_until(&f, f.ups == i);
 		/* Half a frame is forgotten with the peer. */
@@ -307,7 +279,7 @@ Test(net_stream, the_peer_may_come_and_go)
 
 Test(net_stream, a_second_peer_is_refused)
 {
-	const int fd = serve_one(), second = peer_connect();
+	const int fd = serve_one(), second = unix_connect(path);
 
 	net_fixture_until(&f, peer_sees_end(second));
 	cr_assert(net_link_up(f.net));
@@ -328,7 +300,7 @@ Test(net_stream, a_peer_that_left_while_the_guest_had_no_buffers_makes_room)
 	close(fd);
 	net_fixture_settle(&f);
 	cr_assert(net_link_up(f.net));
-	fd = peer_connect();
+	fd = unix_connect(path);
 	net_fixture_until(&f, f.ups == 2);
 	cr_assert_eq(f.downs, 1);
 	net_fixture_room(&f, 1);
@@ -340,7 +312,6 @@ Test(net_stream, a_peer_that_left_while_the_guest_had_no_buffers_makes_room)
 
 Test(net_stream, no_spinning_while_there_is_no_descriptor_for_a_peer)
 {
-	const struct sockaddr_un un = address();
 	struct rlimit limit, none;
 	int fd, last;
 
@@ -352,7 +323,7 @@ Test(net_stream, no_spinning_while_there_is_no_descriptor_for_a_peer)
 	none.rlim_cur = (rlim_t)last;
 	close(last);
 	cr_assert_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
-	cr_assert_eq(connect(fd, (const struct sockaddr *)&un, sizeof(un)), 0);
+	unix_connect_fd(fd, path);
 	net_fixture_settle(&f); /* for ever, if the loop is told again and again */
 	cr_assert_not(net_link_up(f.net));
 	cr_assert_not_null(strstr(f.last_log, "cannot accept a peer"), "%s", f.last_log);
@@ -361,7 +332,7 @@ Test(net_stream, no_spinning_while_there_is_no_descriptor_for_a_peer)
 	net_fixture_until(&f, net_link_up(f.net));
 	close(fd);
 	net_fixture_until(&f, f.downs);
-	fd = peer_connect();
+	fd = unix_connect(path);
 	net_fixture_until(&f, f.ups == 2);
 	close(fd);
 }
@@ -373,7 +344,7 @@ Test(net_stream, a_client_comes_back_after_the_time_given)
 	/* Nobody is there yet. */
 	net_fixture_open(&f, with(",reconnect=3"));
 	cr_assert_not(net_link_up(f.net));
-	server = peer_listen();
+	server = unix_listen(path, 1);
 	clock_fake_advance(&f.clock, 2 * NS_PER_SEC);
 	net_fixture_settle(&f);
 	cr_assert_eq(f.ups, 0);
@@ -394,7 +365,7 @@ Test(net_stream, a_client_comes_back_after_the_time_given)
 
 Test(net_stream, a_client_without_reconnect_stays_down)
 {
-	const int server = peer_listen();
+	const int server = unix_listen(path, 1);
 
 	net_fixture_open(&f, with(""));
 	cr_assert(net_link_up(f.net));
@@ -493,7 +464,7 @@ Test(net_stream, passt_answers)
 
 Test(net_stream, a_socket_file_left_behind_is_replaced_and_removed)
 {
-	close(peer_listen());
+	close(unix_listen(path, 1));
 	cr_assert_eq(access(path, F_OK), 0);
 	net_fixture_open(&f, with(",server=on"));
 	net_fixture_close(&f);

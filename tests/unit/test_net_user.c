@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "tests/unit/support/net_fixture.h"
+#include "tests/unit/support/unix_peer.h"
 
 #define GUEST UINT32_C(0x0a00020f) /* 10.0.2.15 */
 #define HOST  UINT32_C(0x0a000202) /* 10.0.2.2 */
@@ -413,15 +413,9 @@ static char socket_path[64];
 
 static int unix_server(int backlog)
 {
-	struct sockaddr_un un = {.sun_family = AF_UNIX};
-	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
 	snprintf(socket_path, sizeof(socket_path), "/tmp/test-net-user-%d", getpid());
-	snprintf(un.sun_path, sizeof(un.sun_path), "%s", socket_path);
 	unlink(socket_path);
-	cr_assert_eq(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
-	cr_assert_eq(listen(fd, backlog), 0);
-	return fd;
+	return unix_listen(socket_path, backlog);
 }
 
 static struct guest_tcp connect_guestfwd(uint16_t sport)

@@ -13,10 +13,10 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "support/qmp_server.h"
+#include "support/unix_peer.h"
 
 TestSuite(qmp, .init = start, .fini = stop, .timeout = 120);
 
@@ -322,7 +322,6 @@ Test(qmp, the_number_of_clients_is_bounded_and_the_next_waits)
 {
 	char dir[] = "/tmp/vmm-qmp.XXXXXX", path[64];
 	struct client clients[QMP_CLIENTS_MAX];
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct client next = {0};
 	struct pollfd p = {.events = POLLIN};
 
@@ -331,9 +330,7 @@ Test(qmp, the_number_of_clients_is_bounded_and_the_next_waits)
 	cr_assert_eq(qmp_listen(qmp, path, &err), 0, "%s", err.message);
 	for (size_t i = 0; i < ARRAY_SIZE(clients); i++)
 		clients[i] = negotiated();
-	memcpy(address.sun_path, path, strlen(path) + 1);
-	next.fd = p.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	cr_assert_eq(connect(next.fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	next.fd = p.fd = unix_connect(path);
 	is_served(&clients[0]); /* so much time has passed */
 	cr_assert_eq(poll(&p, 1, 0), 0);
 	leaves(&clients[0]);
@@ -360,27 +357,22 @@ static unsigned count_descriptors(void)
 Test(qmp, ten_thousand_clients_leave_no_descriptor)
 {
 	char dir[] = "/tmp/vmm-qmp.XXXXXX", path[64];
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct client c;
 	unsigned before;
 
 	cr_assert_not_null(mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/s", dir);
 	cr_assert_eq(qmp_listen(qmp, path, &err), 0, "%s", err.message);
-	memcpy(address.sun_path, path, strlen(path) + 1);
 	before = count_descriptors();
 	for (int i = 0; i < 10000; i++) {
-		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+		int fd = unix_connect(path);
 
-		cr_assert_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0, "%d: %s",
-			     i, strerror(errno));
 		if (i % 3 == 1)
 			cr_assert_eq(send(fd, "{\"execute", 9, MSG_NOSIGNAL), 9);
 		close(fd);
 	}
 	/* The server takes them in order: when this one is served, the others are gone. */
-	c = (struct client){.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-	cr_assert_eq(connect(c.fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	c = (struct client){.fd = unix_connect(path)};
 	hears_text(&c, "QMP");
 	leaves(&c);
 	c = negotiated();
@@ -396,17 +388,13 @@ Test(qmp, ten_thousand_clients_leave_no_descriptor)
 Test(qmp, the_socket_is_for_its_owner_only_and_stale_ones_are_replaced)
 {
 	char dir[] = "/tmp/vmm-qmp.XXXXXX", path[64];
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	struct stat st;
 	int fd;
 
 	cr_assert_not_null(mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/s", dir);
-	memcpy(address.sun_path, path, strlen(path) + 1);
 	/* Left by a process that died. */
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	cr_assert_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	cr_assert_eq(listen(fd, 1), 0);
+	fd = unix_listen(path, 1);
 	cr_assert_eq(qmp_listen(qmp, path, &err), -EADDRINUSE);
 	cr_assert_not_null(strstr(err.message, "another VM"), "%s", err.message);
 	close(fd);

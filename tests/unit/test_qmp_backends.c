@@ -90,16 +90,6 @@ static void make_image(const char *name, off_t size)
 	close(fd);
 }
 
-static int dial(const char *name)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", in_dir(name));
-	cr_assert_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	return fd;
-}
-
 /* ---- streams ---- */
 
 Test(qmp_backends, a_stream_stays_while_ports_come_and_go)
@@ -108,7 +98,7 @@ Test(qmp_backends, a_stream_stays_while_ports_come_and_go)
 
 	start();
 	does(socket_add("c0", "c0.sock"));
-	peer = dial("c0.sock"); /* before there is any port */
+	peer = unix_connect(in_dir("c0.sock")); /* before there is any port */
 	answers("{\"execute\":\"query-chardev\"}", "\"frontend-open\":false,\"label\":\"c0\"");
 	for (int i = 0; i < 3; i++) {
 		does(request("device_add", "'driver':'virtserialport','id':'p1','chardev':'c0',"

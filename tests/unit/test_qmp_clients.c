@@ -33,7 +33,7 @@ static void visit(unsigned number)
 		"\x01\xff[[[[",
 	};
 	const char *said = words[number % ARRAY_SIZE(words)];
-	int fd = connect_client();
+	int fd = unix_connect(path);
 
 	/* The server may have ended already what is no JSON; it must not be the other way round. */
 	(void)!send(fd, said, strlen(said), MSG_NOSIGNAL);
@@ -64,7 +64,7 @@ Test(qmp_clients, who_dies_with_a_command_on_its_way_harms_nobody)
 
 	start();
 	for (int i = 0; i < 50; i++) {
-		int fd = connect_client();
+		int fd = unix_connect(path);
 
 		cr_assert_eq(send(fd, words, sizeof(words) - 1, MSG_NOSIGNAL),
 			     (ssize_t)sizeof(words) - 1);

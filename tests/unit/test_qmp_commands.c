@@ -296,7 +296,7 @@ static void *ask_all_the_time(void *arg UNUSED)
 				       "{\"execute\":\"device_add\",\"arguments\":{\"driver\":"
 				       "\"serial-port\",\"id\":\"p0\",\"name\":\"port\"}}";
 	char answer[65536];
-	int fd = connect_client();
+	int fd = unix_connect(path);
 
 	for (;;) {
 		if (send(fd, requests, sizeof(requests) - 1, MSG_NOSIGNAL) < 0 ||
@@ -339,5 +339,5 @@ Test(qmp_commands, one_socket_each_and_one_vm_at_each)
 	cr_assert_eq(vmm_control_listen(other, path, &err), -EADDRINUSE);
 	vmm_destroy(other);
 	answers("{\"execute\":\"query-name\"}", "test"); /* whose socket is still there */
-	close(connect_client());
+	close(unix_connect(path));
 }

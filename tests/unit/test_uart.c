@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "devices/devices.h"
@@ -48,16 +47,6 @@ static const char *received(void)
 	return text;
 }
 
-static void open_line(void)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-	peer = socket(AF_UNIX, SOCK_STREAM, 0);
-	cr_assert_eq(connect(peer, (struct sockaddr *)&address, sizeof(address)), 0);
-	fake_env_settle(&fake);
-}
-
 static struct device *new_uart(void)
 {
 	char options[96];
@@ -73,7 +62,7 @@ static void setup(void)
 	fake_env_init(&fake, 0);
 	irq = &fake.irq[X86_IRQ_COM1];
 	uart = new_uart();
-	open_line();
+	peer = fake_env_connect(&fake, path);
 }
 
 static void teardown(void)
@@ -297,7 +286,7 @@ Test(uart, saved_state_comes_back)
 	fake_env_remove(uart);
 
 	uart = new_uart();
-	open_line();
+	peer = fake_env_connect(&fake, path);
 	cr_assert_eq(fake_env_load(uart, first, len), 0);
 	again = fake_env_save(uart, &second);
 	cr_assert_eq(len, again);

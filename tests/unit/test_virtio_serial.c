@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "tests/unit/support/serial_fixture.h"
@@ -48,17 +47,6 @@ static struct virtio_serial_port *add_socket(const char *id)
 
 	snprintf(options, sizeof(options), "name=%s,chardev=unix:%s", id, path);
 	return serial_add(&f, SERIAL, id, options);
-}
-
-static int dial(void)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	const int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-	cr_assert_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	fake_env_settle(&f.fake);
-	return fd;
 }
 
 static struct virtio_console_config config(void)
@@ -283,11 +271,11 @@ TEST_BOTH(virtio_serial, clients_of_the_host_open_and_close_the_port)
 	serial_say(&f, 1, VIRTIO_CONSOLE_PORT_READY, 1);
 	serial_expect(&f, 1, VIRTIO_CONSOLE_PORT_NAME, 1);
 	serial_expect(&f, 1, SERIAL_QUIET, 0);
-	client = dial();
+	client = fake_env_connect(&f.fake, path);
 	serial_expect(&f, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);
 	close(client);
 	serial_expect(&f, 1, VIRTIO_CONSOLE_PORT_OPEN, 0);
-	close(dial());
+	close(fake_env_connect(&f.fake, path));
 	serial_expect(&f, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);
 	serial_expect(&f, 1, VIRTIO_CONSOLE_PORT_OPEN, 0);
 	serial_expect(&f, 1, SERIAL_QUIET, 0);
@@ -301,7 +289,7 @@ TEST_BOTH(virtio_serial, port_set_up_anew_is_not_taken_for_open)
 	serial_say(&f, 1, VIRTIO_CONSOLE_PORT_READY, 1);
 	serial_expect(&f, 1, VIRTIO_CONSOLE_PORT_NAME, 1);
 	/* One buffer: that the client has gone must wait. */
-	close(dial());
+	close(fake_env_connect(&f.fake, path));
 	fake_env_settle(&f.fake);
 	serial_say(&f, 1, VIRTIO_CONSOLE_PORT_READY, 1);
 	serial_expect(&f, 1, VIRTIO_CONSOLE_PORT_OPEN, 1);
@@ -449,7 +437,7 @@ TEST_BOTH(virtio_serial, output_waits_in_guest_memory_until_the_host_reads)
 	int client;
 
 	serial_start_ready(&f, 8);
-	client = dial();
+	client = fake_env_connect(&f.fake, path);
 	serial_open(&f, 1);
 	n = fill(1);
 	cr_assert_not_null(a->tx);
@@ -467,7 +455,7 @@ TEST_BOTH(virtio_serial, stalled_port_does_not_stall_others)
 	add_socket("a");
 	b = serial_add(&f, SERIAL, "b", "chardev=ring");
 	serial_start_ready(&f, 8);
-	client = dial();
+	client = fake_env_connect(&f.fake, path);
 	serial_open(&f, 1);
 	serial_open(&f, 2);
 	fill(1);
@@ -486,7 +474,7 @@ TEST_BOTH(virtio_serial, client_that_leaves_frees_the_guest)
 
 	add_socket("a");
 	serial_start_ready(&f, 8);
-	client = dial();
+	client = fake_env_connect(&f.fake, path);
 	serial_open(&f, 1);
 	fill(1);
 	close(client);
@@ -501,7 +489,7 @@ TEST_BOTH(virtio_serial, removal_returns_what_the_guest_has_queued)
 	int client;
 
 	serial_start_ready(&f, 8);
-	client = dial();
+	client = fake_env_connect(&f.fake, path);
 	serial_open(&f, 1);
 	fill(1);
 	serial_send(&f, 1, "x", 1);
@@ -596,7 +584,7 @@ TEST_BOTH(virtio_serial, reset_forgets_ports_and_drops_what_waits)
 	int client;
 
 	serial_start_ready(&f, 8);
-	client = dial();
+	client = fake_env_connect(&f.fake, path);
 	serial_open(&f, 1);
 	fill(1);
 	f.driver.next = gpa(MIB);
@@ -621,7 +609,7 @@ TEST_BOTH(virtio_serial, half_a_chain_goes_on_after_a_pause)
 
 	add_socket("a");
 	serial_start_ready(&f, 8);
-	client = dial();
+	client = fake_env_connect(&f.fake, path);
 	serial_open(&f, 1);
 	n = fill(1);
 	device_quiesce_wait(f.dev);
@@ -639,7 +627,7 @@ TEST_BOTH(virtio_serial, reset_of_a_queue_gives_back_what_is_being_sent)
 
 	f.driver.always |= UINT64_C(1) << VIRTIO_F_RING_RESET;
 	serial_start_ready(&f, 8);
-	client = dial();
+	client = fake_env_connect(&f.fake, path);
 	serial_open(&f, 1);
 	fill(1);
 	virtio_queue_reset(&f.serial->vd, virtio_serial_tx(1));
@@ -662,7 +650,7 @@ TEST_BOTH(virtio_serial, half_a_chain_goes_on_in_another_instance)
 	int client;
 
 	serial_start_ready(&f, 8);
-	client = dial();
+	client = fake_env_connect(&f.fake, path);
 	serial_open(&f, 1);
 	fill(1);
 	done = a->tx_done;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/unit/support/unix_peer.h"
 #include "virtio/virtio.h"
 
 /* Interrupt lines. */
@@ -356,6 +357,14 @@ void fake_env_settle(struct fake_env *fake)
 {
 	for (unsigned turns = 0; loop_turn(fake->env.loop, false) != 0; turns++)
 		cr_assert(turns < 1000, "the loop never comes to rest");
+}
+
+int fake_env_connect(struct fake_env *fake, const char *path)
+{
+	const int fd = unix_connect(path);
+
+	fake_env_settle(fake);
+	return fd;
 }
 
 void fake_env_advance(struct fake_env *fake, uint64_t ns)

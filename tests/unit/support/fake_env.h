@@ -114,6 +114,9 @@ void fake_env_fini(struct fake_env *fake);
 /* Turn the loop until nothing is left to do (at most 1000 turns, then the test fails). */
 void fake_env_settle(struct fake_env *fake);
 
+/* Connect to the Unix stream socket at this path and settle; the descriptor is the caller's. */
+int fake_env_connect(struct fake_env *fake, const char *path);
+
 /* Move the clock and settle. */
 void fake_env_advance(struct fake_env *fake, uint64_t ns);
 

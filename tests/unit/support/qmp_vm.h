@@ -13,10 +13,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "tests/unit/support/boot_image.h"
+#include "tests/unit/support/unix_peer.h"
 #include "vmm/control.h"
 
 static const uint8_t code_loop[] = {0xeb, 0xfe};
@@ -29,16 +29,6 @@ static char text[4 << 20];
 static size_t len;
 
 /* ---- a client ---- */
-
-static inline int connect_client(void)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	memcpy(address.sun_path, path, strlen(path) + 1);
-	cr_assert_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	return fd;
-}
 
 /* The next message; NULL at the end of the connection. */
 static inline json_t *next(void)
@@ -166,7 +156,7 @@ static inline void setup_guest(const uint8_t *code, size_t size)
 	add("scsi-cd", "id=cd0");
 	add("virtio-serial", "id=ser0");
 	add("serial-port", "id=p0,name=port,chardev=ring");
-	client = connect_client();
+	client = unix_connect(path);
 	len = 0;
 	seen[0] = '\0';
 	json_decref(next());
