@@ -3,13 +3,8 @@
  * Entry of the PVH guests: from 32-bit flat mode to long mode, interrupt stubs, and the way of the
  * other processors from SIPI to C. The first 4 GiB are mapped one to one; map_device() adds more.
  */
+#include "entry.inc"
 #include "start.h"
-
-	.section .note.pvh, "a", @note
-	.align 4
-	.long	4, 8, 18		/* XEN_ELFNOTE_PHYS32_ENTRY */
-	.asciz	"Xen"
-	.quad	_start
 
 	.macro enter_long_mode
 	movl	$pml4, %eax
@@ -26,10 +21,7 @@
 	movl	%eax, %cr0
 	.endm
 
-	.text
-	.code32
-	.globl	_start
-_start:
+	pvh_entry
 	cld
 	movl	$boot_stack_end, %esp
 	movl	%ebx, start_info
@@ -44,9 +36,7 @@ start64:
 	movl	%eax, %es
 	movl	%eax, %ss
 	call	rt_main
-1:	cli
-	hlt
-	jmp	1b
+	halt
 
 /*
  * What SIPI starts: copied to AP_TRAMPOLINE, so addresses are relative to `ap_start`. Each processor takes
@@ -89,9 +79,7 @@ ap_64:
 	shll	$AP_STACK_SHIFT, %eax
 	leal	ap_stacks(%eax), %esp
 	call	ap_main
-1:	cli
-	hlt
-	jmp	1b
+1:	halt
 
 /* Interrupts: every stub leaves struct rt_frame on the stack. */
 	.globl	isr_stubs
