@@ -428,10 +428,11 @@ status=0
 timeout 60 "${idle[@]}" --serial none --timeout 0.2 >"$console" 2>"$messages" </dev/null || status=$?
 judge '--timeout' 124 '0.2' '--timeout'
 
-# The guest takes no notice of its power button. The first signal is announced, the second ends.
+# The guest takes no notice of its power button. The first signal is announced, the second ends. Nothing of this
+# depends on what whoever started this script ignores (nohup: SIGHUP), which a process inherits.
 for signal in TERM:143 INT:130 HUP:129; do
 	find "$files" | sort >"$tmp/before"
-	"${idle[@]}" --serial "unix:$files/socket" >"$console" 2>"$messages" </dev/null &
+	env --default-signal="${signal%:*}" "${idle[@]}" --serial "unix:$files/socket" >"$console" 2>"$messages" </dev/null &
 	pids=($!)
 	wait_for test -S "$files/socket"
 	# The socket is there a moment before signals have their meaning; until then one ends all.
@@ -439,6 +440,7 @@ for signal in TERM:143 INT:130 HUP:129; do
 	kill -"${signal%:*}" "${pids[0]}"
 	wait_for grep -q 'once more' "$messages" || :
 	kill -"${signal%:*}" "${pids[0]}" 2>/dev/null
+	wait_for_end "${pids[0]}" 30 || kill -KILL "${pids[0]}"
 	status=0
 	wait "${pids[0]}" || status=$?
 	judge "SIG${signal%:*} twice" "${signal#*:}" 'power off'
