@@ -4,14 +4,14 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
-
-#include "virtio/virtio_classes.h"
+#include <unistd.h>
 
 void serial_init(struct serial_fixture *f, const char *options)
 {
 	char all[128];
 
 	memset(f, 0, sizeof(*f));
+	snprintf(f->socket, sizeof(f->socket), "/tmp/vmm-serial-%d", (int)getpid());
 	fake_env_init(&f->fake, 64 * MIB);
 	snprintf(all, sizeof(all), "packed=on%s%s", options ? "," : "", options ? options : "");
 	f->dev = fake_env_device(&f->fake, &virtio_serial_class.device, all);
@@ -27,6 +27,7 @@ void serial_fini(struct serial_fixture *f)
 			device_destroy(&f->serial->slots[nr].port->dev);
 	fake_env_remove(f->dev);
 	fake_env_fini(&f->fake);
+	unlink(f->socket);
 }
 
 struct virtio_serial_port *serial_add(struct serial_fixture *f, const struct device_class *cls,
@@ -39,6 +40,14 @@ struct virtio_serial_port *serial_add(struct serial_fixture *f, const struct dev
 		     err.message);
 	fake_env_settle(&f->fake);
 	return virtio_serial_port(dev);
+}
+
+struct virtio_serial_port *serial_add_socket(struct serial_fixture *f, const char *id)
+{
+	char options[128];
+
+	snprintf(options, sizeof(options), "name=%s,chardev=unix:%s", id, f->socket);
+	return serial_add(f, SERIAL, id, options);
 }
 
 void serial_remove(struct serial_fixture *f, struct virtio_serial_port *port)
@@ -197,4 +206,23 @@ int serial_received(struct serial_fixture *f, unsigned nr, void *data, uint32_t 
 	cr_assert_leq(len, size);
 	driver_read(f->driver.memory, f->buffers[queue][head], data, len);
 	return (int)len;
+}
+
+void serial_expect_input(struct serial_fixture *f, unsigned nr, const char *text)
+{
+	char got[256] = "";
+
+	cr_assert_eq(serial_received(f, nr, got, sizeof(got) - 1), (int)strlen(text), "\"%s\"",
+		     text);
+	cr_assert_str_eq(got, text);
+}
+
+void serial_expect_output(struct serial_fixture *f, const struct virtio_serial_port *port,
+			  const char *text)
+{
+	char got[256] = "";
+
+	fake_env_settle(&f->fake);
+	cr_assert_geq(chardev_ring_read(port->chardev, got, sizeof(got) - 1, NULL), 0);
+	cr_assert_str_eq(got, text);
 }

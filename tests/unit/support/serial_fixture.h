@@ -7,7 +7,11 @@
 #define SUPPORT_SERIAL_FIXTURE_H
 
 #include "tests/unit/support/virtio_driver.h"
+#include "virtio/virtio_classes.h"
 #include "virtio/virtio_serial.h"
+
+#define SERIAL  (&serial_port_class)
+#define CONSOLE (&console_port_class)
 
 #define SERIAL_FEATURE(f) (UINT64_C(1) << VIRTIO_CONSOLE_F_##f)
 /* What a Linux driver takes of what is offered. */
@@ -25,6 +29,7 @@ struct serial_fixture {
 	gpa_t buffers[DRIVER_QUEUES][VIRTIO_SERIAL_QUEUE_SIZE];
 	uint8_t last[SERIAL_MESSAGE_SIZE]; /* the latest message */
 	uint32_t last_len;
+	char socket[32]; /* a path for serial_add_socket */
 };
 
 /* options: of the controller, or NULL. No driver yet. */
@@ -32,6 +37,8 @@ void serial_init(struct serial_fixture *f, const char *options);
 void serial_fini(struct serial_fixture *f);
 struct virtio_serial_port *serial_add(struct serial_fixture *f, const struct device_class *cls,
 				      const char *id, const char *options);
+/* A serial port of this id and name whose stream is a server at f->socket. */
+struct virtio_serial_port *serial_add_socket(struct serial_fixture *f, const char *id);
 void serial_remove(struct serial_fixture *f, struct virtio_serial_port *port);
 /* Creating a port fails with this sentence. */
 void serial_refused(struct serial_fixture *f, const struct device_class *cls, const char *options,
@@ -60,5 +67,10 @@ bool serial_sent(struct serial_fixture *f, unsigned nr);
 void serial_offer(struct serial_fixture *f, unsigned nr, unsigned count, uint32_t len);
 /* What the next returned buffer of a port has; -1: there is none. */
 int serial_received(struct serial_fixture *f, unsigned nr, void *data, uint32_t size);
+/* The next returned buffer of a port has just this text. */
+void serial_expect_input(struct serial_fixture *f, unsigned nr, const char *text);
+/* What the guest has sent to a port of chardev=ring, and nobody has read, is just this text. */
+void serial_expect_output(struct serial_fixture *f, const struct virtio_serial_port *port,
+			  const char *text);
 
 #endif
