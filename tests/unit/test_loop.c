@@ -1,31 +1,15 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * The loop by itself: descriptors, timers, tasks and hooks, in turns that the test makes.
+ */
 #include <criterion/criterion.h>
 #include <errno.h>
-#include <pthread.h>
-#include <sched.h>
-#include <semaphore.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include "core/loop_impl.h"
-
-/* A loop with a clock that moves by hand; most tests turn it themselves. */
-struct fixture {
-	struct loop *loop;
-	struct clock_fake clock;
-};
-
-static void start(struct fixture *f)
-{
-	struct vmm_error err;
-
-	clock_fake_init(&f->clock);
-	cr_assert_eq(loop_create(&f->loop, "test", &f->clock.clock, &err), 0);
-}
+#include "tests/unit/support/loop_fixture.h"
 
 static int new_eventfd(unsigned count)
 {
@@ -35,75 +19,18 @@ static int new_eventfd(unsigned count)
 	return fd;
 }
 
-/* One of each, with a count and an action. */
-struct probe {
-	struct loop_fd fd;
-	struct loop_timer timer;
-	struct loop_task task;
-	struct loop_hook hook;
-	struct loop *loop;
-	unsigned ran, events;
-	void (*action)(struct probe *p);
-	struct probe *other;
-	unsigned *order;
-	unsigned at;
-};
-
-static void act(struct probe *p)
-{
-	p->ran++;
-	if (p->order)
-		p->at = ++*p->order;
-	if (p->action)
-		p->action(p);
-}
-
-static void on_fd(struct loop_fd *lfd, unsigned events)
-{
-	struct probe *p = container_of(lfd, struct probe, fd);
-
-	p->events = events;
-	act(p);
-}
-
-static void on_timer(struct loop_timer *t)
-{
-	act(container_of(t, struct probe, timer));
-}
-
-static void on_task(struct loop_task *t)
-{
-	act(container_of(t, struct probe, task));
-}
-
-static void on_hook(struct loop_hook *h)
-{
-	act(container_of(h, struct probe, hook));
-}
-
-static void probe_init(struct probe *p, struct loop *loop, void (*action)(struct probe *p))
-{
-	memset(p, 0, sizeof(*p));
-	p->loop = loop;
-	p->action = action;
-	loop_timer_init(loop, &p->timer, on_timer);
-	loop_task_init(&p->task, on_task);
-	loop_hook_init(&p->hook, on_hook);
-	p->fd.fd = -1;
-}
-
 /* ---- descriptors ---- */
 
 Test(loop, a_readable_descriptor_runs_its_handler_each_turn)
 {
-	struct fixture f;
+	struct loop_fixture f;
 	struct probe p;
 	uint64_t v;
 	int fd = new_eventfd(1);
 
-	start(&f);
+	loop_fixture_init(&f);
 	probe_init(&p, f.loop, NULL);
-	cr_assert_eq(loop_fd_add(f.loop, &p.fd, fd, LOOP_IN, on_fd), 0);
+	cr_assert_eq(loop_fd_add(f.loop, &p.fd, fd, LOOP_IN, probe_on_fd), 0);
 	cr_assert_eq(loop_turn(f.loop, true), 1);
 	cr_assert_eq(loop_turn(f.loop, true), 1);
 	cr_assert_eq(p.events, LOOP_IN);
@@ -123,14 +50,14 @@ Test(loop, a_readable_descriptor_runs_its_handler_each_turn)
 
 Test(loop, hang_up_is_reported_without_being_asked_for)
 {
-	struct fixture f;
+	struct loop_fixture f;
 	struct probe p;
 	int fds[2];
 
-	start(&f);
+	loop_fixture_init(&f);
 	probe_init(&p, f.loop, NULL);
 	cr_assert_eq(pipe(fds), 0);
-	cr_assert_eq(loop_fd_add(f.loop, &p.fd, fds[0], 0, on_fd), 0);
+	cr_assert_eq(loop_fd_add(f.loop, &p.fd, fds[0], 0, probe_on_fd), 0);
 	cr_assert_eq(loop_turn(f.loop, false), 0);
 	close(fds[1]);
 	cr_assert_eq(loop_turn(f.loop, true), 1);
@@ -142,12 +69,12 @@ Test(loop, hang_up_is_reported_without_being_asked_for)
 
 Test(loop, a_descriptor_that_cannot_be_waited_for_is_an_error)
 {
-	struct fixture f;
+	struct loop_fixture f;
 	struct probe p;
 
-	start(&f);
+	loop_fixture_init(&f);
 	probe_init(&p, f.loop, NULL);
-	cr_assert_eq(loop_fd_add(f.loop, &p.fd, -1, LOOP_IN, on_fd), -EBADF);
+	cr_assert_eq(loop_fd_add(f.loop, &p.fd, -1, LOOP_IN, probe_on_fd), -EBADF);
 	loop_fd_del(&p.fd);
 	loop_fd_set(&p.fd, LOOP_OUT);
 	memset(&p.fd, 0, sizeof(p.fd));
@@ -163,17 +90,17 @@ static void delete_other(struct probe *p)
 
 Test(loop, a_deleted_handler_does_not_run_later_in_the_same_turn)
 {
-	struct fixture f;
+	struct loop_fixture f;
 	struct probe a, *b = malloc(sizeof(*b));
 	int fd1 = new_eventfd(1), fd2 = new_eventfd(1);
 
-	start(&f);
+	loop_fixture_init(&f);
 	probe_init(&a, f.loop, delete_other);
 	probe_init(b, f.loop, delete_other);
 	a.other = b;
 	b->other = &a;
-	cr_assert_eq(loop_fd_add(f.loop, &a.fd, fd1, LOOP_IN, on_fd), 0);
-	cr_assert_eq(loop_fd_add(f.loop, &b->fd, fd2, LOOP_IN, on_fd), 0);
+	cr_assert_eq(loop_fd_add(f.loop, &a.fd, fd1, LOOP_IN, probe_on_fd), 0);
+	cr_assert_eq(loop_fd_add(f.loop, &b->fd, fd2, LOOP_IN, probe_on_fd), 0);
 	/* Both are ready; whichever comes first deletes both. */
 	cr_assert_eq(loop_turn(f.loop, true), 1);
 	cr_assert_eq(a.ran + b->ran, 1);
@@ -191,17 +118,17 @@ static void want_nothing(struct probe *p)
 
 Test(loop, events_that_are_no_longer_wanted_are_not_delivered)
 {
-	struct fixture f;
+	struct loop_fixture f;
 	struct probe a, b;
 	int fd1 = new_eventfd(1), fd2 = new_eventfd(1);
 
-	start(&f);
+	loop_fixture_init(&f);
 	probe_init(&a, f.loop, want_nothing);
 	probe_init(&b, f.loop, want_nothing);
 	a.other = &b;
 	b.other = &a;
-	cr_assert_eq(loop_fd_add(f.loop, &a.fd, fd1, LOOP_IN, on_fd), 0);
-	cr_assert_eq(loop_fd_add(f.loop, &b.fd, fd2, LOOP_IN, on_fd), 0);
+	cr_assert_eq(loop_fd_add(f.loop, &a.fd, fd1, LOOP_IN, probe_on_fd), 0);
+	cr_assert_eq(loop_fd_add(f.loop, &b.fd, fd2, LOOP_IN, probe_on_fd), 0);
 	cr_assert_eq(loop_turn(f.loop, true), 1);
 	loop_fd_del(&a.fd);
 	loop_fd_del(&b.fd);
@@ -218,15 +145,15 @@ static void turn_inside(struct probe *p)
 
 Test(loop, turns_can_nest)
 {
-	struct fixture f;
+	struct loop_fixture f;
 	struct probe a, b;
 	int fd1 = new_eventfd(1), fd2 = new_eventfd(1);
 
-	start(&f);
+	loop_fixture_init(&f);
 	probe_init(&a, f.loop, turn_inside);
 	probe_init(&b, f.loop, turn_inside);
-	cr_assert_eq(loop_fd_add(f.loop, &a.fd, fd1, LOOP_IN, on_fd), 0);
-	cr_assert_eq(loop_fd_add(f.loop, &b.fd, fd2, LOOP_IN, on_fd), 0);
+	cr_assert_eq(loop_fd_add(f.loop, &a.fd, fd1, LOOP_IN, probe_on_fd), 0);
+	cr_assert_eq(loop_fd_add(f.loop, &b.fd, fd2, LOOP_IN, probe_on_fd), 0);
 	cr_assert_eq(loop_turn(f.loop, true), 2);
 	cr_assert_geq(a.ran + b.ran, 4);
 	loop_fd_del(&a.fd);
@@ -239,16 +166,16 @@ Test(loop, turns_can_nest)
 Test(loop, more_descriptors_than_one_batch_are_all_served)
 {
 	enum { N = 200 };
-	struct fixture f;
+	struct loop_fixture f;
 	struct probe *p = calloc(N, sizeof(*p));
 	int fd[N];
 	unsigned turns = 0, served = 0;
 
-	start(&f);
+	loop_fixture_init(&f);
 	for (int i = 0; i < N; i++) {
 		probe_init(&p[i], f.loop, NULL);
 		fd[i] = new_eventfd(1);
-		cr_assert_eq(loop_fd_add(f.loop, &p[i].fd, fd[i], LOOP_IN, on_fd), 0);
+		cr_assert_eq(loop_fd_add(f.loop, &p[i].fd, fd[i], LOOP_IN, probe_on_fd), 0);
 	}
 	for (; served < N && turns < 20; turns++) {
 		loop_turn(f.loop, true);
@@ -269,10 +196,10 @@ Test(loop, more_descriptors_than_one_batch_are_all_served)
 
 Test(loop, timer_fires_when_the_clock_passes_its_deadline)
 {
-	struct fixture f;
+	struct loop_fixture f;
 	struct probe p;
 
-	start(&f);
+	loop_fixture_init(&f);
 	probe_init(&p, f.loop, NULL);
 	cr_assert_eq(loop_timer_arm(&p.timer, 100), 0);
 	clock_fake_advance(&f.clock, 99);
@@ -286,10 +213,10 @@ Test(loop, timer_fires_when_the_clock_passes_its_deadline)
 
 Test(loop, disarmed_timers_do_not_fire_and_rearmed_ones_fire_once)
 {
-	struct fixture f;
+	struct loop_fixture f;
 	struct probe a, b;
 
-	start(&f);
+	loop_fixture_init(&f);
 	probe_init(&a, f.loop, NULL);
 	probe_init(&b, f.loop, NULL);
 	cr_assert_eq(loop_timer_arm(&a.timer, 10), 0);
@@ -309,11 +236,11 @@ Test(loop, disarmed_timers_do_not_fire_and_rearmed_ones_fire_once)
 Test(loop, many_timers_fire_in_the_order_of_their_deadlines)
 {
 	enum { N = 500 };
-	struct fixture f;
+	struct loop_fixture f;
 	struct probe *p = calloc(N, sizeof(*p));
 	unsigned order = 0, seed = 1, armed = 0;
 
-	start(&f);
+	loop_fixture_init(&f);
 	for (unsigned i = 0; i < N; i++) {
 		probe_init(&p[i], f.loop, NULL);
 		p[i].order = &order;
@@ -344,10 +271,10 @@ static void arm_for_the_past(struct probe *p)
 
 Test(loop, a_timer_that_rearms_itself_for_the_past_does_not_hold_the_turn)
 {
-	struct fixture f;
+	struct loop_fixture f;
 	struct probe p;
 
-	start(&f);
+	loop_fixture_init(&f);
 	probe_init(&p, f.loop, arm_for_the_past);
 	cr_assert_eq(loop_timer_arm(&p.timer, 0), 0);
 	cr_assert_eq(loop_turn(f.loop, true), 1);
@@ -363,10 +290,10 @@ static void disarm_other(struct probe *p)
 
 Test(loop, a_due_timer_that_another_disarms_does_not_fire)
 {
-	struct fixture f;
+	struct loop_fixture f;
 	struct probe a, b;
 
-	start(&f);
+	loop_fixture_init(&f);
 	probe_init(&a, f.loop, disarm_other);
 	probe_init(&b, f.loop, NULL);
 	a.other = &b;
@@ -397,10 +324,10 @@ Test(loop, the_system_clock_wakes_the_loop_for_a_timer)
 
 Test(loop, a_task_that_is_posted_twice_runs_once)
 {
-	struct fixture f;
+	struct loop_fixture f;
 	struct probe p;
 
-	start(&f);
+	loop_fixture_init(&f);
 	probe_init(&p, f.loop, NULL);
 	loop_post(f.loop, &p.task);
 	loop_post(f.loop, &p.task);
@@ -420,10 +347,10 @@ static void post_self(struct probe *p)
 
 Test(loop, a_task_that_posts_itself_runs_once_a_turn)
 {
-	struct fixture f;
+	struct loop_fixture f;
 	struct probe p;
 
-	start(&f);
+	loop_fixture_init(&f);
 	probe_init(&p, f.loop, post_self);
 	loop_post(f.loop, &p.task);
 	for (unsigned i = 1; i < 10; i++) {
@@ -440,10 +367,10 @@ static void cancel_other(struct probe *p)
 
 Test(loop, a_task_may_cancel_the_next_of_the_same_turn)
 {
-	struct fixture f;
+	struct loop_fixture f;
 	struct probe a, b;
 
-	start(&f);
+	loop_fixture_init(&f);
 	probe_init(&a, f.loop, cancel_other);
 	probe_init(&b, f.loop, NULL);
 	a.other = &b;
@@ -470,10 +397,10 @@ static void note_time(struct probe *p)
 
 Test(loop, the_time_is_read_once_for_what_a_turn_does_and_anew_for_its_hooks)
 {
-	struct fixture f;
+	struct loop_fixture f;
 	struct probe a, b, hook;
 
-	start(&f);
+	loop_fixture_init(&f);
 	clock_fake_advance(&f.clock, 100);
 	cr_assert_eq(loop_now(f.loop), 100);
 	clock_fake_advance(&f.clock, 100);
@@ -504,11 +431,11 @@ static void schedule_hook(struct probe *p)
 
 Test(loop, a_hook_runs_once_at_the_end_of_the_batch_that_schedules_it)
 {
-	struct fixture f;
+	struct loop_fixture f;
 	unsigned order = 0;
 	struct probe hook, a, b;
 
-	start(&f);
+	loop_fixture_init(&f);
 	probe_init(&hook, f.loop, NULL);
 	probe_init(&a, f.loop, NULL);
 	probe_init(&b, f.loop, NULL);
@@ -531,10 +458,10 @@ static void schedule_other(struct probe *p)
 
 Test(loop, hooks_that_hooks_schedule_run_in_the_same_turn)
 {
-	struct fixture f;
+	struct loop_fixture f;
 	struct probe a, b;
 
-	start(&f);
+	loop_fixture_init(&f);
 	probe_init(&a, f.loop, schedule_other);
 	probe_init(&b, f.loop, NULL);
 	a.other = &b;
@@ -545,10 +472,10 @@ Test(loop, hooks_that_hooks_schedule_run_in_the_same_turn)
 
 Test(loop, a_hook_that_schedules_itself_for_ever_lets_the_turn_end)
 {
-	struct fixture f;
+	struct loop_fixture f;
 	struct probe p, task;
 
-	start(&f);
+	loop_fixture_init(&f);
 	probe_init(&p, f.loop, schedule_hook);
 	probe_init(&task, f.loop, NULL);
 	loop_hook_schedule(f.loop, &p.hook);
@@ -569,10 +496,10 @@ static void cancel_other_hook(struct probe *p)
 
 Test(loop, a_hook_may_cancel_the_next_of_the_same_round)
 {
-	struct fixture f;
+	struct loop_fixture f;
 	struct probe a, b;
 
-	start(&f);
+	loop_fixture_init(&f);
 	probe_init(&a, f.loop, cancel_other_hook);
 	probe_init(&b, f.loop, NULL);
 	a.other = &b;
@@ -587,13 +514,13 @@ Test(loop, a_hook_may_cancel_the_next_of_the_same_round)
 
 Test(loop, destroying_a_loop_with_everything_armed_takes_it_off)
 {
-	struct fixture f;
+	struct loop_fixture f;
 	struct probe p;
 	int fd = new_eventfd(1);
 
-	start(&f);
+	loop_fixture_init(&f);
 	probe_init(&p, f.loop, NULL);
-	cr_assert_eq(loop_fd_add(f.loop, &p.fd, fd, LOOP_IN, on_fd), 0);
+	cr_assert_eq(loop_fd_add(f.loop, &p.fd, fd, LOOP_IN, probe_on_fd), 0);
 	cr_assert_eq(loop_timer_arm(&p.timer, 5), 0);
 	loop_post(f.loop, &p.task);
 	loop_hook_schedule(f.loop, &p.hook);
@@ -605,310 +532,4 @@ Test(loop, destroying_a_loop_with_everything_armed_takes_it_off)
 	cr_assert_not(p.hook.scheduled);
 	close(fd);
 	loop_destroy(NULL);
-}
-
-/* ---- threads ---- */
-
-struct sem_task {
-	struct loop_task task;
-	sem_t sem;
-	_Atomic unsigned ran;
-	struct loop *loop;
-	_Atomic bool on_thread;
-};
-
-static void post_sem(struct loop_task *task)
-{
-	struct sem_task *t = container_of(task, struct sem_task, task);
-
-	t->ran++;
-	t->on_thread = loop_on_thread(t->loop);
-	sem_post(&t->sem);
-}
-
-static void sem_task_init(struct sem_task *t, struct loop *loop)
-{
-	memset(t, 0, sizeof(*t));
-	loop_task_init(&t->task, post_sem);
-	sem_init(&t->sem, 0, 0);
-	t->loop = loop;
-}
-
-Test(loop, a_task_from_another_thread_wakes_the_loop)
-{
-	struct fixture f;
-	struct sem_task t;
-
-	start(&f);
-	sem_task_init(&t, f.loop);
-	cr_assert(loop_on_thread(f.loop));
-	cr_assert_eq(loop_start(f.loop, NULL), 0);
-	cr_assert_not(loop_on_thread(f.loop));
-	for (unsigned i = 1; i <= 1000; i++) {
-		loop_post(f.loop, &t.task);
-		sem_wait(&t.sem);
-		cr_assert_eq(t.ran, i);
-	}
-	cr_assert(t.on_thread);
-	loop_join(f.loop);
-	loop_join(f.loop);
-	cr_assert(loop_on_thread(f.loop));
-	loop_destroy(f.loop);
-}
-
-static void count_up(void *arg)
-{
-	(*(unsigned *)arg)++;
-}
-
-struct caller {
-	struct loop *loop;
-	unsigned *count;
-};
-
-static void *call_often(void *arg)
-{
-	struct caller *c = arg;
-
-	for (int i = 0; i < 500; i++)
-		loop_call(c->loop, count_up, c->count);
-	return NULL;
-}
-
-Test(loop, calls_from_many_threads_run_one_after_the_other_on_the_loop)
-{
-	struct fixture f;
-	unsigned count = 0; /* deliberately not atomic */
-	struct caller c;
-	pthread_t threads[4];
-
-	start(&f);
-	c = (struct caller){f.loop, &count};
-	cr_assert_eq(loop_start(f.loop, NULL), 0);
-	for (int i = 0; i < 4; i++)
-		pthread_create(&threads[i], NULL, call_often, &c);
-	for (int i = 0; i < 4; i++)
-		pthread_join(threads[i], NULL);
-	loop_join(f.loop);
-	cr_assert_eq(count, 2000);
-	loop_destroy(f.loop);
-}
-
-Test(loop, a_call_without_a_loop_thread_runs_directly)
-{
-	struct fixture f;
-	unsigned count = 0;
-
-	start(&f);
-	loop_call(f.loop, count_up, &count);
-	cr_assert_eq(count, 1);
-	loop_destroy(f.loop);
-}
-
-static void call_inside(struct probe *p)
-{
-	loop_call(p->loop, count_up, &p->events);
-}
-
-Test(loop, a_call_on_the_loops_thread_runs_directly)
-{
-	struct fixture f;
-	struct probe p;
-
-	start(&f);
-	probe_init(&p, f.loop, call_inside);
-	loop_post(f.loop, &p.task);
-	loop_turn(f.loop, true);
-	cr_assert_eq(p.events, 1);
-	loop_destroy(f.loop);
-}
-
-Test(loop, stopping_never_leaves_a_caller_waiting)
-{
-	/* Calls race with the end of the thread; each must return, on the loop or directly. */
-	for (int round = 0; round < 200; round++) {
-		struct fixture f;
-		unsigned count = 0;
-		struct caller c;
-		pthread_t thread;
-
-		start(&f);
-		c = (struct caller){f.loop, &count};
-		cr_assert_eq(loop_start(f.loop, NULL), 0);
-		pthread_create(&thread, NULL, call_often, &c);
-		loop_stop(f.loop);
-		loop_join(f.loop);
-		pthread_join(thread, NULL);
-		cr_assert_eq(count, 500);
-		loop_destroy(f.loop);
-	}
-}
-
-static void ask_time(void *arg)
-{
-	(void)loop_now(arg);
-}
-
-static void *call_for_the_time(void *arg)
-{
-	loop_call(arg, ask_time, arg);
-	return NULL;
-}
-
-/* Another thread's call that waits for the end of the turn; other: where its thread goes. */
-static void let_another_call(struct probe *p)
-{
-	bool waits = false;
-
-	pthread_create((pthread_t *)(void *)p->other, NULL, call_for_the_time, p->loop);
-	while (!waits) {
-		sched_yield();
-		pthread_mutex_lock(&p->loop->lock);
-		waits = !list_empty(&p->loop->calls);
-		pthread_mutex_unlock(&p->loop->lock);
-	}
-}
-
-Test(loop, a_call_that_is_run_at_the_end_leaves_no_old_time_behind)
-{
-	struct fixture f;
-	struct probe p;
-	pthread_t thread;
-
-	start(&f);
-	clock_fake_advance(&f.clock, 100);
-	probe_init(&p, f.loop, let_another_call);
-	p.other = (void *)&thread;
-	loop_post(f.loop, &p.task);
-	cr_assert_eq(loop_turn(f.loop, false), 2);
-	pthread_join(thread, NULL);
-	clock_fake_advance(&f.clock, 100);
-	cr_assert_eq(loop_now(f.loop), clock_now(&f.clock.clock));
-	loop_destroy(f.loop);
-}
-
-static void *run_loop(void *arg)
-{
-	loop_run(arg);
-	return NULL;
-}
-
-Test(loop, stop_makes_run_return_also_when_it_comes_first)
-{
-	struct fixture f;
-	struct sem_task t;
-	pthread_t thread;
-
-	start(&f);
-	loop_stop(f.loop);
-	loop_run(f.loop);
-
-	sem_task_init(&t, f.loop);
-	pthread_create(&thread, NULL, run_loop, f.loop);
-	loop_post(f.loop, &t.task);
-	sem_wait(&t.sem);
-	loop_stop(f.loop);
-	pthread_join(thread, NULL);
-	loop_destroy(f.loop);
-}
-
-Test(loop, a_loop_can_be_started_again)
-{
-	struct fixture f;
-	struct sem_task t;
-
-	start(&f);
-	sem_task_init(&t, f.loop);
-	for (unsigned i = 0; i < 50; i++) {
-		cr_assert_eq(loop_start(f.loop, NULL), 0);
-		loop_post(f.loop, &t.task);
-		sem_wait(&t.sem);
-		if (i % 2)
-			loop_stop(f.loop);
-		loop_join(f.loop);
-	}
-	loop_destroy(f.loop);
-}
-
-static void post_timer_sem(struct loop_timer *timer)
-{
-	struct probe *p = container_of(timer, struct probe, timer);
-
-	sem_post((sem_t *)(void *)p->other);
-}
-
-Test(loop, moving_a_fake_clock_and_waking_fires_timers_on_a_running_loop)
-{
-	struct fixture f;
-	struct probe p;
-	sem_t fired;
-
-	start(&f);
-	sem_init(&fired, 0, 0);
-	probe_init(&p, f.loop, NULL);
-	p.other = (void *)&fired;
-	loop_timer_init(f.loop, &p.timer, post_timer_sem);
-	cr_assert_eq(loop_timer_arm(&p.timer, NS_PER_SEC), 0);
-	cr_assert_eq(loop_start(f.loop, NULL), 0);
-	clock_fake_advance(&f.clock, NS_PER_SEC);
-	loop_wake(f.loop);
-	sem_wait(&fired);
-	loop_join(f.loop);
-	loop_destroy(f.loop);
-}
-
-static void *post_often(void *arg)
-{
-	struct sem_task *t = arg;
-
-	for (int i = 0; i < 5000; i++)
-		loop_post(t->loop, &t->task);
-	return NULL;
-}
-
-Test(loop, posts_from_many_threads_are_never_lost)
-{
-	struct fixture f;
-	struct sem_task t[4];
-	pthread_t threads[4];
-	unsigned calls = 0;
-
-	start(&f);
-	cr_assert_eq(loop_start(f.loop, NULL), 0);
-	for (int i = 0; i < 4; i++) {
-		sem_task_init(&t[i], f.loop);
-		pthread_create(&threads[i], NULL, post_often, &t[i]);
-	}
-	for (int i = 0; i < 4; i++)
-		pthread_join(threads[i], NULL);
-	/* A call comes after every post that was before it. */
-	loop_call(f.loop, count_up, &calls);
-	for (int i = 0; i < 4; i++) {
-		cr_assert_gt(t[i].ran, 0);
-		cr_assert_not(t[i].task.posted);
-	}
-	loop_join(f.loop);
-	loop_destroy(f.loop);
-}
-
-static void get_mask(void *arg)
-{
-	pthread_sigmask(SIG_SETMASK, NULL, arg);
-}
-
-Test(loop, the_loops_thread_takes_no_signals_of_the_program)
-{
-	struct fixture f;
-	sigset_t mask, mine;
-
-	start(&f);
-	cr_assert_eq(loop_start(f.loop, NULL), 0);
-	loop_call(f.loop, get_mask, &mask);
-	cr_assert(sigismember(&mask, SIGINT));
-	cr_assert(sigismember(&mask, SIGCHLD));
-	cr_assert_not(sigismember(&mask, SIGSEGV));
-	get_mask(&mine);
-	cr_assert_not(sigismember(&mine, SIGINT));
-	loop_join(f.loop);
-	loop_destroy(f.loop);
 }
