@@ -239,13 +239,19 @@ void metrics_stop(struct metrics *metrics);
 
 /* ---- detach.c ---- */
 
+struct detach {
+	int fd;         /* to the parent; -1: there is none */
+	int *inherited; /* descriptors of the caller that the VM has no use for */
+	size_t count;
+};
+
 /*
- * Go on in a child, with *fd for detach_done; no thread may run yet. In the parent: returns its
- * exit status when the child has called that or has ended.
+ * Go on in a child, which has *detach; no thread may run yet. In the parent: returns its exit
+ * status when the child has called detach_done or has ended.
  */
-int detach_begin(int *fd);
-/* The guest runs: let the parent end, and let go of the terminal. */
-void detach_done(int fd);
+int detach_begin(struct detach *detach, const struct run_options *options);
+/* The guest runs: let the parent end, and let go of the terminal and of what was inherited. */
+void detach_done(struct detach *detach);
 
 /* ---- run_devices.c ---- */
 

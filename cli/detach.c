@@ -3,8 +3,10 @@
  * `vmm run --detach`: the VM runs in a process of its own, in a session of its own; the one that
  * was started waits until the guest runs, or tells that it does not.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -25,7 +27,43 @@ static int wait_for_child(pid_t child, int fd)
 	return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : STATUS_ERROR;
 }
 
-int detach_begin(int *fd)
+/* Whether a network has the descriptor: backend=tap,fd=N:N... */
+static bool is_given(const struct run_options *options, int fd)
+{
+	for (size_t i = 0; i < options->device_count; i++) {
+		const char *backend = option_value(options->devices[i].options, "backend");
+		const char *given = option_value(backend, "fd");
+		char *end;
+
+		for (; given; given = *end == ':' ? end + 1 : NULL)
+			if (strtol(given, &end, 10) == fd && end != given)
+				return true;
+	}
+	return false;
+}
+
+/*
+ * What the caller has open shall not stay open for as long as the VM runs: somebody may wait for
+ * the end of a pipe or for a lock. All that is ours closes at an exec, which what was inherited did
+ * not.
+ */
+static void find_inherited(struct detach *detach, const struct run_options *options)
+{
+	DIR *folder = opendir("/proc/self/fd");
+
+	for (struct dirent *e; folder && (e = readdir(folder));) {
+		const int fd = (int)strtol(e->d_name, NULL, 10), flags = fcntl(fd, F_GETFD);
+
+		if (fd <= 2 || flags < 0 || flags & FD_CLOEXEC || is_given(options, fd))
+			continue;
+		detach->inherited = with_room(detach->inherited, detach->count, sizeof(int));
+		detach->inherited[detach->count++] = fd;
+	}
+	if (folder)
+		closedir(folder);
+}
+
+int detach_begin(struct detach *detach, const struct run_options *options)
 {
 	int ends[2];
 	pid_t child;
@@ -45,11 +83,12 @@ int detach_begin(int *fd)
 	}
 	close(ends[0]);
 	setsid();
-	*fd = ends[1];
+	find_inherited(detach, options);
+	detach->fd = ends[1];
 	return GO_ON;
 }
 
-void detach_done(int fd)
+void detach_done(struct detach *detach)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -57,6 +96,9 @@ void detach_done(int fd)
 		dup2(null, i);
 	if (null > 2)
 		close(null);
-	(void)!write(fd, "r", 1);
-	close(fd);
+	/* Only now: a path such as /dev/fd/5 may have been one of the VM's files. */
+	for (size_t i = 0; i < detach->count; i++)
+		close(detach->inherited[i]);
+	(void)!write(detach->fd, "r", 1);
+	close(detach->fd);
 }

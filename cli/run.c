@@ -24,7 +24,7 @@ struct run {
 	struct vmm *vm;
 	struct metrics *metrics;
 	int signal_fd;
-	int detach_fd; /* for detach_done; -1: none */
+	struct detach detach;
 	int timer_fd;
 	bool button_pressed;
 	int forced; /* exit status that we have decided on, or 0 */
@@ -288,8 +288,8 @@ static int start(struct run *run, struct vmm_error *err)
 		r = vmm_start(run->vm, err);
 	if (!r)
 		terminal_note_raw();
-	if (!r && run->detach_fd >= 0)
-		detach_done(run->detach_fd);
+	if (!r && run->detach.fd >= 0)
+		detach_done(&run->detach);
 	return r;
 }
 
@@ -313,13 +313,13 @@ static int start_and_wait(struct run *run)
 int command_run(int argc, char **argv)
 {
 	struct run_options options;
-	struct run run = {.options = &options, .signal_fd = -1, .timer_fd = -1, .detach_fd = -1};
+	struct run run = {.options = &options, .signal_fd = -1, .timer_fd = -1, .detach.fd = -1};
 	int status = run_options_parse(&options, argc, argv);
 
 	if (status == GO_ON)
 		status = open_log(&options);
 	if (status == GO_ON && options.detach)
-		status = detach_begin(&run.detach_fd);
+		status = detach_begin(&run.detach, &options);
 	if (status != GO_ON)
 		return status;
 	terminal_guard(options.uses_stdin);

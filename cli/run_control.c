@@ -7,6 +7,7 @@
  */
 #include <ctype.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,13 +41,23 @@ static bool can_be_controlled_by(const char *name)
 	return *name && *name != '.';
 }
 
+/* `vmm attach` may be started in another folder than the VM. NULL: this one has no name. */
+static char *console_beside(const char *control)
+{
+	char folder[PATH_MAX];
+
+	if (*control == '/')
+		return format("%s.console", control);
+	return getcwd(folder, sizeof(folder)) ? format("%s/%s.console", folder, control) : NULL;
+}
+
 char *console_path(const struct run_options *out)
 {
 	const char *name = out->config.name;
 	char *path;
 
 	if (out->control_asked)
-		return out->control ? format("%s.console", out->control) : NULL;
+		return out->control ? console_beside(out->control) : NULL;
 	path = name && can_be_controlled_by(name) ? control_path(name) : NULL;
 	if (!path)
 		return NULL;

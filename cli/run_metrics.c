@@ -126,17 +126,37 @@ static int write_file(struct metrics *m, struct vmm_error *err)
 	return r;
 }
 
-/* A file that is there is replaced; anything else (a device, a folder) was a slip. */
+static int refuse_target(const struct metrics *m, const char *what, struct vmm_error *err)
+{
+	snprintf(err->message, sizeof(err->message), "--metrics %s: it is there already, and %s",
+		 m->path, what);
+	err->code = EEXIST;
+	return -EEXIST;
+}
+
+/* Whether a VM may have written it, or it is empty. */
+static bool has_metrics(const char *path)
+{
+	static const char start[] = "# HELP vmm_";
+	char text[sizeof(start)] = "";
+	FILE *file = fopen(path, "re");
+	size_t len = file ? fread(text, 1, strlen(start), file) : 1;
+
+	if (file)
+		fclose(file);
+	return len == 0 || strcmp(text, start) == 0;
+}
+
+/* Metrics that are there are replaced; anything else was a slip. */
 static int check_target(const struct metrics *m, struct vmm_error *err)
 {
 	struct stat st;
 
-	if (lstat(m->path, &st) || S_ISREG(st.st_mode))
+	if (lstat(m->path, &st))
 		return 0;
-	snprintf(err->message, sizeof(err->message),
-		 "--metrics %s: it is there already, and is no ordinary file", m->path);
-	err->code = EEXIST;
-	return -EEXIST;
+	if (!S_ISREG(st.st_mode))
+		return refuse_target(m, "is no ordinary file", err);
+	return has_metrics(m->path) ? 0 : refuse_target(m, "is not a file of metrics", err);
 }
 
 /* ---- the thread ---- */

@@ -57,6 +57,16 @@ else
 	ok 'and leaves nothing'
 fi
 
+# A lock that the caller has goes with the caller.
+expect 'a VM in the background' 0 '' -- flock "$tmp/lock" "${start[@]}" --name two
+check 'holds no lock of its caller' flock -n "$tmp/lock" true
+expect 'and is gone' 0 '' -- "$vmm" kill two
+# Its console is found from another folder, too.
+(cd "$tmp" && exec "${start[@]}" --control unix:near.sock) || bail_out 'it does not start'
+expect 'a control socket that is named from here' 0 "attach:$(realpath "$tmp")/near.sock.console" -- \
+	"$vmm" device ls "$tmp/near.sock"
+expect 'and is gone, too' 0 '' -- "$vmm" kill "$tmp/near.sock"
+
 # ---- driving it ----
 
 "$vmm" events one --follow >"$tmp/events" 2>&1 &
@@ -169,7 +179,7 @@ expect 'a drive is added' 0 '{}' -- "$vmm" qmp one blockdev-add "$drive"
 expect 'its image is locked' 1 'lock' -- "$vmm" device add one "scsi-disk,path=$more,id=s0"
 expect 'a disk takes it' 0 '{}' -- "$vmm" qmp one device_add \
 	'{"driver":"scsi-hd","id":"s0","drive":"n0","bus":"scsi0.0","scsi-id":1}'
-expect 'it is in use then' 1 'a device has the drive n0' -- "$vmm" qmp one blockdev-del '{"node-name":"n0"}'
+expect 'it is in use then' 1 'the drive n0' -- "$vmm" qmp one blockdev-del '{"node-name":"n0"}'
 expect 'it is grown under its own name' 0 '{}' -- "$vmm" qmp one block_resize '{"node-name":"n0","size":2097152}'
 expect 'the disk goes' 0 '' -- "$vmm" device del one s0
 expect 'the drive goes' 0 '{}' -- "$vmm" qmp one blockdev-del '{"node-name":"n0"}'

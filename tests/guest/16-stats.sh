@@ -215,6 +215,9 @@ check 'a pipe in the place of its file does not hold the VM' until_true grep -q 
 wait_for_end "$fifo" 30
 check 'it ends, and leaves nothing' [ -z "$(ls "$tmp"/fifo.prom* 2>/dev/null)" ]
 expect 'a file that is none' 1 'is no ordinary file' -- "${start[@]}" two --metrics /dev/null
+echo 'keep this' >"$tmp/notes"
+expect 'a file with other things' 1 'is not a file of metrics' -- "${start[@]}" two --metrics "$tmp/notes"
+check 'it is left alone' grep -qx 'keep this' "$tmp/notes"
 expect 'a folder that is not there' 1 'cannot write it: No such file' -- "${start[@]}" two --metrics "$tmp/no/x"
 expect 'no file' 2 'needs a value' -- "${start[@]}" two --metrics ,interval=1
 expect 'another key' 2 'interval=SECONDS, and nothing else' -- "${start[@]}" two --metrics "$tmp/x,every=1"
