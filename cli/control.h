@@ -27,6 +27,7 @@ char *control_path(const char *name);
 struct client {
 	const char *name; /* for messages */
 	int fd;
+	pid_t pid;  /* of the VM; 0: not known */
 	char *text; /* read and not parsed yet */
 	size_t len, room;
 	bool quiet;      /* report nothing */
@@ -77,8 +78,9 @@ int verb_stats(const struct control_args *args);
 
 /* ---- control_watch.c ---- */
 
-/* The names of VMs that have a folder, sorted; their number. *names: as `allocate`. */
-size_t control_names(const char *folder, const char ***names);
+/* The names of VMs that have a folder, sorted. *names: as `allocate`. False: not to be had
+ * (reported). */
+bool control_names(const char ***names, size_t *count);
 
 /* ---- control_attach.c ---- */
 

@@ -14,6 +14,7 @@
 
 #include "control.h"
 
+#define GREETING_MS 10000 /* a VM greets at once, and the command may be one that ends it */
 #define PATIENCE_MS 60000
 #define MESSAGE_MAX (64u << 20) /* longer ones are not the VM's */
 
@@ -160,6 +161,8 @@ static enum connect_result connect_socket(struct client *client)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	const char *path = control_path(client->name);
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
 
 	if (!path) {
 		complain(client, "XDG_RUNTIME_DIR is not set, so VMs have no names here; give the "
@@ -175,7 +178,22 @@ static enum connect_result connect_socket(struct client *client)
 	if (client->fd < 0 ||
 	    connect(client->fd, (const struct sockaddr *)&address, sizeof(address)))
 		return fail_connect(client, path);
+	if (getsockopt(client->fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0)
+		client->pid = peer.pid;
 	return CONNECTED;
+}
+
+static void complain_of_silence(const struct client *client, bool gone)
+{
+	if (gone)
+		complain(client, "the VM has ended");
+	else if (client->pid)
+		complain(client,
+			 "the VM does not answer: it has too many clients, or its process, %d, "
+			 "is held up ('kill -KILL %d' ends it)",
+			 (int)client->pid, (int)client->pid);
+	else
+		complain(client, "the VM does not answer");
 }
 
 enum connect_result client_open(struct client *client, const char *name, bool quiet)
@@ -185,15 +203,16 @@ enum connect_result client_open(struct client *client, const char *name, bool qu
 	bool gone;
 
 	*client = (struct client){.name = name, .fd = -1, .quiet = quiet};
-	client->patience_ms = quiet ? 2000 : PATIENCE_MS;
+	client->patience_ms = quiet ? 2000 : GREETING_MS;
 	result = connect_socket(client);
 	if (result == CONNECTED) {
 		message = client_next(client, &gone);
 		if (!json_object_get(message, "QMP")) {
-			complain(client, gone ? "the VM has ended" : "nobody greets");
+			complain_of_silence(client, gone);
 			result = CONNECT_FAILED;
 		}
 		json_decref(message);
+		client->patience_ms = quiet ? 2000 : PATIENCE_MS;
 	}
 	if (result == CONNECTED) {
 		message = client_call(client, "qmp_capabilities", NULL);

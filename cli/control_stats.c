@@ -340,7 +340,6 @@ static void add_stats(json_t *vms, const char *name)
 
 static int print_metrics(const struct control_args *args)
 {
-	char *folder = control_folder();
 	json_t *vms = json_array(), *one;
 	const char **names;
 	int status = STATUS_OK;
@@ -350,12 +349,10 @@ static int print_metrics(const struct control_args *args)
 		one = call_once(args->words[0], "vmm-stats", NULL, &status);
 		if (one)
 			json_array_append_new(vms, one);
-	} else if (folder) {
-		count = control_names(folder, &names);
+	} else if (control_names(&names, &count)) {
 		for (size_t i = 0; i < count; i++)
 			add_stats(vms, names[i]);
 	} else {
-		message("XDG_RUNTIME_DIR is not set, so VMs have no names here");
 		status = STATUS_ERROR;
 	}
 	if (status == STATUS_OK) {

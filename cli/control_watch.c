@@ -57,7 +57,12 @@ static json_t *examine(const char *name)
 		status = client_call(&client, "vmm-status", NULL);
 		client_close(&client);
 	}
-	return status ? status : json_pack("{s:s,s:s}", "name", name, "status", "silent");
+	if (status)
+		return status;
+	status = json_pack("{s:s,s:s}", "name", name, "status", "silent");
+	if (client.pid)
+		json_object_set_new(status, "pid", json_integer(client.pid));
+	return status;
 }
 
 static int by_name(const void *a, const void *b)
@@ -65,60 +70,62 @@ static int by_name(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-size_t control_names(const char *folder, const char ***names)
+bool control_names(const char ***names, size_t *count)
 {
-	DIR *dir = opendir(folder);
+	const char *folder = control_folder();
+	DIR *dir = folder ? opendir(folder) : NULL;
 	const struct dirent *entry;
-	size_t count = 0, room = 0;
 
 	*names = NULL;
+	*count = 0;
+	if (!folder) {
+		message("XDG_RUNTIME_DIR is not set, so VMs have no names here");
+		return false;
+	}
+	if (!dir && errno != ENOENT) {
+		message("%s: %s", folder, strerror(errno));
+		return false;
+	}
 	while (dir && (entry = readdir(dir))) {
 		if (entry->d_name[0] == '.')
 			continue;
-		if (count == room) {
-			const char **more = allocate((room += 64) * sizeof(*more));
-
-			if (count)
-				memcpy(more, *names, count * sizeof(*more));
-			*names = more;
-		}
-		(*names)[count++] = duplicate(entry->d_name);
+		*names = with_room(*names, *count, sizeof(**names));
+		(*names)[(*count)++] = duplicate(entry->d_name);
 	}
 	if (dir)
 		closedir(dir);
-	if (count)
-		qsort(*names, count, sizeof(**names), by_name);
-	return count;
+	if (*count)
+		qsort(*names, *count, sizeof(**names), by_name);
+	return true;
 }
 
 static void print_vm(const json_t *vm)
 {
 	const char *name, *status;
-	json_int_t memory = 0, cpus = 0, up = 0, pid = 0;
-	char uptime[32];
+	json_int_t memory = -1, cpus = 0, up = 0, pid = 0;
 
 	if (json_unpack((json_t *)vm, "{s:s,s:s,s?I,s?I,s?I,s?I}", "name", &name, "status", &status,
 			"memory", &memory, "cpus", &cpus, "uptime", &up, "pid", &pid))
 		return;
-	snprintf(uptime, sizeof(uptime), "%lld:%02lld:%02lld", (long long)up / 3600,
-		 (long long)up / 60 % 60, (long long)up % 60);
-	printf("%-20s %-14s %7lldM %4lld %10s %8lld\n", name, status, (long long)memory >> 20,
-	       (long long)cpus, uptime, (long long)pid);
+	printf("%-20s %-14s ", name, status);
+	if (memory < 0) /* it has not said */
+		printf("%8s %4s %10s", "-", "-", "-");
+	else
+		printf("%7lldM %4lld %10s", (long long)memory >> 20, (long long)cpus,
+		       format("%lld:%02lld:%02lld", (long long)up / 3600, (long long)up / 60 % 60,
+			      (long long)up % 60));
+	printf(" %8s\n", pid ? format("%lld", (long long)pid) : "-");
 }
 
 int verb_ls(const struct control_args *args)
 {
-	char *folder = control_folder();
 	const char **names;
 	size_t count, i;
-	json_t *list = json_array(), *vm;
+	json_t *list, *vm;
 
-	if (!folder) {
-		json_decref(list);
-		message("XDG_RUNTIME_DIR is not set, so VMs have no names here");
+	if (!control_names(&names, &count))
 		return STATUS_ERROR;
-	}
-	count = control_names(folder, &names);
+	list = json_array();
 	for (i = 0; i < count; i++)
 		if ((vm = examine(names[i])))
 			json_array_append_new(list, vm);

@@ -274,7 +274,10 @@ done
 kill -STOP "$two"
 stopped() { ! grep -qv '^[0-9]* (.*) T' /proc/"$two"/task/*/stat; } # each thread, in its time
 until_true stopped || bail_out 'it does not stop'
-expect 'ls does not wait for a VM that is silent' 0 'two                  silent' -- "$vmm" ls
+expect 'ls does not wait for a VM that is silent' 0 'two                  silent                -    -          -' -- "$vmm" ls
+expect 'and knows its process' 0 "\"pid\": $two" -- "$vmm" ls --json
+expect 'a command says which process that is' 1 "its process, $two, is held up" -- "$vmm" kill two
+expect 'names that cannot be had are no empty list' 1 'Not a directory' -- env XDG_RUNTIME_DIR="$disk" "$vmm" ls
 "$vmm" status two >"$console" 2>&1 &
 waiter=$!
 pids+=("$waiter")
