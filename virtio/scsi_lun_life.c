@@ -119,9 +119,11 @@ int scsi_lun_attach(struct scsi_lun *lun, struct vmm_error *err)
 
 	loop_call(lun->dev.loop, attach_on_loop, &call);
 	if (call.result == -EEXIST)
-		return error_set(err, EEXIST, "target=%u,lun=%u of '%s' is taken by '%s'",
-				 (unsigned)lun->target, (unsigned)lun->lun, lun->bus->dev->id,
-				 call.taken_by->dev.id);
+		return error_set(
+			err, EEXIST,
+			"target=%u,lun=%u of '%s' is taken by '%s': give another target or lun",
+			(unsigned)lun->target, (unsigned)lun->lun, lun->bus->dev->id,
+			call.taken_by->dev.id);
 	if (call.result)
 		return error_set(err, -call.result, "out of memory");
 	return 0;
