@@ -90,15 +90,17 @@ static int needs_value(const char *what, const char *form)
 int add_any_device(struct wishes *wishes, const char *value)
 {
 	static const char option[] = "--device ";
+	const size_t len = strlen(value);
 	char *what, *cls, *options;
 
 	if (asks_for_help(value)) {
 		print_device_classes();
 		return finish_output();
 	}
-	what = format("%s%s", option, value);
-	cls = what + strlen(option);
-	options = strchr(cls, ',');
+	what = allocate(strlen(option) + len + 1);
+	cls = mempcpy(what, option, strlen(option));
+	memcpy(cls, value, len + 1);
+	options = memchr(cls, ',', len);
 	if (options)
 		*options++ = '\0';
 	if (asks_for_help(options))
