@@ -34,7 +34,7 @@ else
 fi
 
 mkdir "$tmp/man"
-"$repo/tools/api-docs" -v "out=$tmp/man" "$repo/include/vmm.h" 2>"$messages"
+"$repo/tools/api-docs" -v "out=$tmp/man" -v reference=docs/api.md "$repo/include/vmm.h" 2>"$messages"
 status=$?
 missing=$(for name in $declared; do [ -s "$tmp/man/$name.3" ] || echo "$name"; done)
 if [ "$status" = 0 ] && [ -z "$missing" ]; then
