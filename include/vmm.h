@@ -4,7 +4,8 @@
  *
  * The library has no mutable globals, installs no signal handlers, prints nothing and never ends
  * the process. Errors are values: functions return 0 or a negative errno and fill a struct
- * vmm_error with one sentence for a person; that pointer may always be NULL.
+ * vmm_error with one sentence for a person; that pointer may always be NULL. Texts may be NULL only
+ * where that is said, else it is -EINVAL, or false for functions that describe.
  *
  * Life of a VM:
  *
@@ -141,8 +142,9 @@ VMM_API int vmm_add_device(struct vmm *vm, const char *cls, const char *options,
  * been asked, and VMM_EVENT_DEVICE_REMOVED tells when it is gone, at the latest when the guest
  * restarts. A guest may never answer; it can be asked again.
  *
- * Errors: -ENOENT (there is none with this id), -EBUSY (others sit on it, it is a part of the
- * machine, or the VM was started and such devices stay), -ESHUTDOWN (the VM has stopped).
+ * Errors: -EINVAL (no id), -ENOENT (there is none with this id), -EBUSY (others sit on it, it is a
+ * part of the machine, or the VM was started and such devices stay), -ESHUTDOWN (the VM has
+ * stopped).
  * Thread: any.
  */
 VMM_API int vmm_remove_device(struct vmm *vm, const char *id, struct vmm_error *err);
@@ -192,9 +194,9 @@ VMM_API int vmm_device_list(struct vmm *vm, char **json, struct vmm_error *err);
  * command that is being carried out. A socket that a dead process has left there is replaced.
  *
  * Ownership: path is copied.
- * Errors: -EADDRINUSE (somebody listens there), -EEXIST (it is no socket), -EBUSY (the VM has a
- * control socket), -ENOTSUP (the library was built without jansson).
- * Thread: any.
+ * Errors: -EINVAL (no path), -EADDRINUSE (somebody listens there), -EEXIST (it is no socket),
+ * -EBUSY (the VM has a control socket), -ENOTSUP (the library was built without jansson). Thread:
+ * any.
  */
 VMM_API int vmm_control_listen(struct vmm *vm, const char *path, struct vmm_error *err);
 
