@@ -368,13 +368,13 @@ deps: ## install the Debian packages of packages.txt that are missing
 
 MAN3 := $(patsubst %;,%.3,$(filter vmm_%;,$(shell cat vmm/libvmm.map)))
 
-$(O)/man/.made: include/vmm.h tools/api-docs
-	@mkdir -p $(@D)
-	$(Q)rm -f $(@D)/*.3
-	$(Q)tools/api-docs -v out=$(@D) $<
-	@touch $@
+# Always made anew: they name a file under PREFIX, which may differ from call to call.
+.PHONY: man-pages docs abi
+man-pages:
+	@mkdir -p $(O)/man
+	$(Q)rm -f $(O)/man/*.3
+	$(Q)tools/api-docs -v out=$(O)/man -v reference=$(PREFIX)/share/doc/vmm/api.md include/vmm.h
 
-.PHONY: docs abi
 docs: ## docs/api.md from the header
 	$(Q)tools/api-docs -v format=md include/vmm.h >docs/api.md
 
@@ -386,10 +386,10 @@ abi: $(O)/libvmm.so ## vmm/libvmm.abi: what programs rely on, after a change tha
 D = $(DESTDIR)$(PREFIX)
 INSTALLED = bin/vmm lib/libvmm.a lib/libvmm.so.$(VERSION) lib/libvmm.so.$(SOVERSION) lib/libvmm.so \
             include/vmm.h lib/pkgconfig/vmm.pc share/man/man1/vmm.1 \
-            share/bash-completion/completions/vmm $(SCHEMA:$(O)/%=share/vmm/%) $(MAN3:%=share/man/man3/%)
+            share/doc/vmm/api.md share/bash-completion/completions/vmm $(SCHEMA:$(O)/%=share/vmm/%) $(MAN3:%=share/man/man3/%)
 
 .PHONY: install uninstall
-install: all $(O)/man/.made ## into $(DESTDIR)$(PREFIX)
+install: all man-pages ## into $(DESTDIR)$(PREFIX)
 	install -D -m 755 $(O)/vmm $(D)/bin/vmm
 	install -D -m 644 $(LIB_A) $(D)/lib/libvmm.a
 	install -D -m 755 $(LIB_SO) $(D)/lib/libvmm.so.$(VERSION)
@@ -400,6 +400,7 @@ install: all $(O)/man/.made ## into $(DESTDIR)$(PREFIX)
 	install -D -m 644 cli/vmm.1 $(D)/share/man/man1/vmm.1
 	install -d $(D)/share/man/man3
 	install -m 644 $(O)/man/*.3 $(D)/share/man/man3
+	install -D -m 644 docs/api.md $(D)/share/doc/vmm/api.md
 	install -D -m 644 cli/vmm.bash-completion \
 		$(D)/share/bash-completion/completions/vmm
 	$(if $(SCHEMA),install -D -m 644 $(SCHEMA) $(D)/$(SCHEMA:$(O)/%=share/vmm/%))
@@ -407,6 +408,9 @@ install: all $(O)/man/.made ## into $(DESTDIR)$(PREFIX)
 
 uninstall: ## remove what install put there
 	rm -f $(addprefix $(D)/,$(INSTALLED))
+	for folder in share/vmm share/doc/vmm; do \
+		[ ! -d $(D)/$$folder ] || rmdir --ignore-fail-on-non-empty $(D)/$$folder || exit; \
+	done
 
 .PHONY: clean help
 clean: ## remove the build folder

@@ -83,7 +83,7 @@ static void help_exit_status(void)
 	printf("vmm run ends with the status\n"
 	       "\n"
 	       "    0   the guest powered off, or the user left with Ctrl-a x\n"
-	       "    1   the VM could not start, or failed; a message says why\n"
+	       "    1   the VM could not start, failed, or was ended by vmm kill; a message says why\n"
 	       "    2   the command line is wrong; a message says where\n"
 	       "    4   the guest's kernel panicked (seen by the device pvpanic)\n"
 	       "    6   the guest rebooted, and --on-reboot is exit\n"

@@ -219,7 +219,10 @@ static int exit_status(const struct run *run, const struct vmm_result *result)
 	case VMM_EXIT_DEBUG:
 		return (int)((result->value << 1 | 1) & 0xff);
 	case VMM_EXIT_STOPPED:
-		return run->forced ? run->forced : STATUS_ERROR;
+		if (run->forced)
+			return run->forced;
+		message("the VM was ended over its control socket");
+		return STATUS_ERROR;
 	case VMM_EXIT_ERROR:
 		message("%s", result->error.message);
 		return STATUS_ERROR;

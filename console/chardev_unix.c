@@ -228,6 +228,9 @@ static int open_server(struct unix_server *s, const char *args, const char *kind
 	if (rc == -EADDRINUSE)
 		return error_set(err, EADDRINUSE, "%s: %s is in use by another program", cd->what,
 				 args);
+	if (rc == -EEXIST)
+		return error_set(err, EEXIST, "%s: %s is there already, and is not a socket",
+				 cd->what, args);
 	if (rc == 0)
 		rc = loop_fd_add(cd->loop, &s->lfd, s->fd, LOOP_IN, accept_client);
 	if (rc)

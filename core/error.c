@@ -69,3 +69,8 @@ int error_prefix(struct vmm_error *err, const char *fmt, ...)
 	snprintf(err->message + len, sizeof(err->message) - len, ": %s", old);
 	return -err->code;
 }
+
+int error_unless_given(const char *text, const char *what, struct vmm_error *err)
+{
+	return text ? 0 : error_set(err, EINVAL, "no %s is given", what);
+}

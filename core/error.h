@@ -28,4 +28,7 @@ int error_set_errno(struct vmm_error *err, int code, const char *fmt, ...) PRINT
  */
 int error_prefix(struct vmm_error *err, const char *fmt, ...) PRINTF(2, 3);
 
+/* 0, or -EINVAL with a sentence if a program passed NULL for a text. what: "kernel". */
+int error_unless_given(const char *text, const char *what, struct vmm_error *err) MUST_CHECK;
+
 #endif

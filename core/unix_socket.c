@@ -24,22 +24,27 @@ int unix_socket_address(struct sockaddr_un *address, const char *path, const cha
 	return 0;
 }
 
-/* Whether the file was left behind by somebody who no longer has the socket. */
-static bool stale(const struct sockaddr_un *address, int type)
+/*
+ * What is in the way: 0 if the file was left behind by somebody who no longer has the socket, else
+ * -EADDRINUSE or, for a file that is no socket, -EEXIST.
+ */
+static int examine_file(const struct sockaddr_un *address, int type)
 {
 	struct stat st;
 	bool refused;
 	int fd;
 
-	if (lstat(address->sun_path, &st) || !S_ISSOCK(st.st_mode))
-		return false;
+	if (lstat(address->sun_path, &st))
+		return -EADDRINUSE;
+	if (!S_ISSOCK(st.st_mode))
+		return -EEXIST;
 	fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
-		return false;
+		return -EADDRINUSE;
 	refused = connect(fd, (const struct sockaddr *)address, sizeof(*address)) &&
 		  errno == ECONNREFUSED;
 	close(fd);
-	return refused;
+	return refused ? 0 : -EADDRINUSE;
 }
 
 int unix_socket_bind(struct unix_socket_file *file, int fd, int type,
@@ -47,11 +52,13 @@ int unix_socket_bind(struct unix_socket_file *file, int fd, int type,
 {
 	const struct sockaddr *sa = (const struct sockaddr *)address;
 	struct stat st;
+	int rc;
 
 	*file = (struct unix_socket_file){.address = *address};
 	if (bind(fd, sa, sizeof(*address))) {
-		if (errno != EADDRINUSE || !stale(address, type))
-			return -errno;
+		rc = errno == EADDRINUSE ? examine_file(address, type) : -errno;
+		if (rc)
+			return rc;
 		unlink(address->sun_path);
 		if (bind(fd, sa, sizeof(*address)))
 			return -errno;

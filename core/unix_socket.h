@@ -24,7 +24,8 @@ int unix_socket_address(struct sockaddr_un *address, const char *path, const cha
 
 /*
  * Bind fd, a unix socket of this type (SOCK_STREAM or SOCK_DGRAM). A socket file that nobody has
- * open any more is replaced; any other file is left alone. Returns 0 or -errno.
+ * open any more is replaced; any other file is left alone. Returns 0 or -errno: -EADDRINUSE if
+ * somebody has the socket, -EEXIST if the file is no socket.
  */
 int unix_socket_bind(struct unix_socket_file *file, int fd, int type,
 		     const struct sockaddr_un *address) MUST_CHECK;

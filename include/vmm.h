@@ -4,7 +4,8 @@
  *
  * The library has no mutable globals, installs no signal handlers, prints nothing and never ends
  * the process. Errors are values: functions return 0 or a negative errno and fill a struct
- * vmm_error with one sentence for a person; that pointer may always be NULL.
+ * vmm_error with one sentence for a person; that pointer may always be NULL. Texts may be NULL only
+ * where that is said, else it is -EINVAL, or false for functions that describe.
  *
  * Life of a VM:
  *
@@ -141,15 +142,16 @@ VMM_API int vmm_add_device(struct vmm *vm, const char *cls, const char *options,
  * been asked, and VMM_EVENT_DEVICE_REMOVED tells when it is gone, at the latest when the guest
  * restarts. A guest may never answer; it can be asked again.
  *
- * Errors: -ENOENT (there is none with this id), -EBUSY (others sit on it, it is a part of the
- * machine, or the VM was started and such devices stay), -ESHUTDOWN (the VM has stopped).
+ * Errors: -EINVAL (no id), -ENOENT (there is none with this id), -EBUSY (others sit on it, it is a
+ * part of the machine, or the VM was started and such devices stay), -ESHUTDOWN (the VM has
+ * stopped).
  * Thread: any.
  */
 VMM_API int vmm_remove_device(struct vmm *vm, const char *id, struct vmm_error *err);
 
 /*
- * Remove a device as vmm_remove_device does, but without asking the guest: returns when it is gone,
- * like a card that is pulled out. The guest's driver may wait for it for ever. Its PCI slot stays
+ * Remove a device without asking the guest. Returns when it is gone, like a card that is pulled
+ * out; else as vmm_remove_device. The guest's driver may wait for it for ever. Its PCI slot stays
  * empty until the guest has restarted.
  *
  * Errors: as vmm_remove_device.
@@ -158,8 +160,9 @@ VMM_API int vmm_remove_device(struct vmm *vm, const char *id, struct vmm_error *
 VMM_API int vmm_pull_device(struct vmm *vm, const char *id, struct vmm_error *err);
 
 /*
- * Do something to a device, as its class offers it (vmm_device_action_info). options:
- * "key=value,…" or NULL. json: NULL, or where the answer goes on success, a JSON object.
+ * Do something to a device, as its class offers it. action: a name that vmm_device_action_info
+ * gives; options: "key=value,…" or NULL. json: NULL, or where the answer goes on success, a JSON
+ * object.
  *
  * Ownership: *json is the caller's, for free().
  * Errors: -ENOENT (no such device or action), -ESHUTDOWN (the VM has stopped), -EINVAL, and others
@@ -170,8 +173,12 @@ VMM_API int vmm_device_action(struct vmm *vm, const char *id, const char *action
 			      const char *options, char **json, struct vmm_error *err);
 
 /*
- * List the VM's devices in the order they were added: {"devices":[{"id":…,"class":…,"options":…,
- * "parent":…,"pci":…,"leaving":true},…]}; options: what it was added with, parent: the id of the
+ * List the VM's devices as a JSON object:
+ *
+ *     {"devices":[{"id":…,"class":…,"options":…,"parent":…,"pci":…,
+ *                  "leaving":true},…]}
+ *
+ * They are in the order they were added. options: what it was added with, parent: the id of the
  * device that it sits on, pci: its address, leaving: the guest has been asked to let go of it, each
  * where there is one. Also after the VM has stopped.
  *
@@ -182,14 +189,14 @@ VMM_API int vmm_device_action(struct vmm *vm, const char *id, const char *action
 VMM_API int vmm_device_list(struct vmm *vm, char **json, struct vmm_error *err);
 
 /*
- * Let programs control the VM through a unix socket at `path`, mode 0600, in QMP (vmm(1),
- * "Control"). Once, until vmm_destroy, which removes the socket and waits for the command that is
- * being carried out. A socket that a dead process has left there is replaced.
+ * Let programs control the VM. They speak QMP (vmm(1), "Control") over a unix socket at `path`,
+ * which is made with mode 0600. Once, until vmm_destroy, which removes the socket and waits for the
+ * command that is being carried out. A socket that a dead process has left there is replaced.
  *
  * Ownership: path is copied.
- * Errors: -EADDRINUSE (somebody listens there), -EEXIST (it is no socket), -EBUSY (the VM has a
- * control socket), -ENOTSUP (the library was built without jansson).
- * Thread: any.
+ * Errors: -EINVAL (no path), -EADDRINUSE (somebody listens there), -EEXIST (it is no socket),
+ * -EBUSY (the VM has a control socket), -ENOTSUP (the library was built without jansson). Thread:
+ * any.
  */
 VMM_API int vmm_control_listen(struct vmm *vm, const char *path, struct vmm_error *err);
 
@@ -307,8 +314,8 @@ struct vmm_event {
 };
 
 /*
- * Get a descriptor that is readable while there is an event: for poll, epoll and the like. Do not
- * read it; vmm_next_event does.
+ * Get a descriptor that is readable while events wait: for poll, epoll and the like. Do not read
+ * it; vmm_next_event does.
  *
  * Ownership: the VM's; vmm_destroy closes it.
  * Thread: any.
@@ -343,19 +350,21 @@ VMM_API int vmm_memory_stats(struct vmm *vm, struct vmm_memory_stats *stats, str
 /*
  * Tell what the VM has done so far, as a JSON object:
  *
- *     {"name":…, "state":"created", "running", "paused" or "stopped", "uptime-ns":…,
- *      "io-time-ns":…, "vcpus":[{"index":…,"time-ns":…,"exits":{REASON:…,…}},…],
- *      "memory":{"size":…,"resident":…,"ballooned":…}, "devices":[{"id":…,"class":…,…},…]}
+ *     {"name":…,"state":…,"uptime-ns":…,"io-time-ns":…,
+ *      "vcpus":[{"index":…,"time-ns":…,"exits":{REASON:…,…}},…],
+ *      "memory":{"size":…,"resident":…,"ballooned":…},
+ *      "devices":[{"id":…,"class":…,…},…]}
  *
- * uptime-ns: since vmm_start. time-ns: CPU time of the vCPU's thread, in the guest and out of it;
- * io-time-ns: of the event loop's. exits: how often the vCPU has come out of KVM to the VMM, by
- * KVM's reasons ("io", "mmio", "intr"). memory: as vmm_memory_stats. devices: those that count
- * something: disks (operations, bytes, errors and "time-ns" of "read", "write", "flush", "discard"
- * and "write-zeroes"; the time is that from submission to completion, of all requests added up),
- * network cards (packets, bytes and dropped of "rx" and "tx"; what the host's kernel moves by
- * itself under vhost is not in it) and balloons ("actual", "target", and the guest's own statistics
- * where they are on). Counts begin at 0 when the VM or the device comes and never fall. Members may
- * be added. Takes as long as vmm_memory_stats. Also after the VM has stopped.
+ * state: "created", "running", "paused" or "stopped". uptime-ns: since vmm_start. time-ns: CPU time
+ * of the vCPU's thread, in the guest and out of it; io-time-ns: of the event loop's. exits: how
+ * often the vCPU has come out of KVM to the VMM, by KVM's reasons ("io", "mmio", "intr"). memory:
+ * as vmm_memory_stats. devices: those that count something: disks (operations, bytes, errors and
+ * "time-ns" of "read", "write", "flush", "discard" and "write-zeroes"; the time is that from
+ * submission to completion, of all requests added up), network cards (packets, bytes and dropped of
+ * "rx" and "tx"; what the host's kernel moves by itself under vhost is not in it) and balloons
+ * ("actual", "target", and the guest's own statistics where they are on). Counts begin at 0 when
+ * the VM or the device comes and never fall. Members may be added. Takes as long as
+ * vmm_memory_stats. Also after the VM has stopped.
  *
  * Ownership: *json is the caller's, for free().
  * Errors: -ENOMEM.
@@ -420,7 +429,7 @@ struct vmm_chardev_ops {
 struct vmm_chardev;
 
 /*
- * Make a stream that devices can be connected to, once, as "chardev=api:NAME". name: as a device's
+ * Make a stream that a device can be connected to. Once, as "chardev=api:NAME". name: as a device's
  * id.
  *
  * Ownership: the handle is the VM's, valid until vmm_destroy.
@@ -439,7 +448,7 @@ VMM_API int vmm_add_chardev(struct vmm *vm, const char *name, const struct vmm_c
 VMM_API size_t vmm_chardev_input(struct vmm_chardev *chardev, const void *data, size_t len);
 
 /*
- * Ask again for the output that ops->output did not take.
+ * Ask again for output that ops->output did not take.
  *
  * Thread: any, also from callbacks.
  */
@@ -461,7 +470,7 @@ struct vmm_netdev_ops {
 struct vmm_netdev;
 
 /*
- * Make a network that a card can be connected to, once, as "backend=api:NAME". name: as a device's
+ * Make a network that a card can be connected to. Once, as "backend=api:NAME". name: as a device's
  * id.
  *
  * Ownership: the handle is the VM's, valid until vmm_destroy.
@@ -481,7 +490,7 @@ VMM_API int vmm_add_netdev(struct vmm *vm, const char *name, const struct vmm_ne
 VMM_API int vmm_netdev_receive(struct vmm_netdev *netdev, const void *frame, size_t len);
 
 /*
- * Ask again for the frame that ops->send did not take.
+ * Ask again for a frame that ops->send did not take.
  *
  * Thread: any, also from callbacks.
  */
@@ -518,23 +527,23 @@ VMM_API bool vmm_device_class(unsigned index, struct vmm_device_info *info);
 /* Describe an option of a class: index 0, 1, … until false. */
 VMM_API bool vmm_device_option(const char *cls, unsigned index, struct vmm_option_info *info);
 
-/* Describe what vmm_device_action can do to devices of a class: index 0, 1, … until false. */
+/* Describe an action of a class: index 0, 1, … until false. vmm_device_action does it. */
 VMM_API bool vmm_device_action_info(const char *cls, unsigned index, struct vmm_action_info *info);
 
-/* Describe an option of the class's action number `action`: index 0, 1, … until false. */
+/* Describe an option of a class's action: index 0, 1, … until false. action: index of that one. */
 VMM_API bool vmm_device_action_option(const char *cls, unsigned action, unsigned index,
 				      struct vmm_option_info *info);
 
 /* Describe what the option `chardev` of a device may be: index 0, 1, … until false. */
 VMM_API bool vmm_stream_kind(unsigned index, struct vmm_stream_info *info);
 
-/* What the option `backend` of a network card may be, likewise until false. */
+/* Describe what the option `backend` of a card may be: index 0, 1, … until false. */
 struct vmm_network_info {
 	const char *usage; /* "stream:unix:PATH" */
 	const char *help;
 };
 VMM_API bool vmm_network_kind(unsigned index, struct vmm_network_info *info);
-/* The options of network number `network`. */
+/* Describe an option of network number `network`: index 0, 1, … until false. */
 VMM_API bool vmm_network_option(unsigned network, unsigned index, struct vmm_option_info *info);
 
 /*
@@ -565,10 +574,10 @@ VMM_API int vmm_check_host(vmm_check_fn *fn, void *opaque);
  */
 VMM_API int vmm_parse_size(const char *text, uint64_t *bytes);
 
-/* Find the name that a mistyped word was probably meant to be, or NULL. names: NULL-terminated. */
+/* Find the name that a mistyped word was meant for, or NULL. names: NULL-terminated. */
 VMM_API const char *vmm_nearest(const char *word, const char *const *names);
 
-/* Tell the library's version, as VMM_VERSION is the header's. */
+/* Tell the library's version. VMM_VERSION is the header's. */
 VMM_API const char *vmm_version(void);
 
 #ifdef __cplusplus

@@ -182,6 +182,9 @@ static int dgram_open(struct net *net, struct vmm_error *err)
 	if (r == -EADDRINUSE)
 		return error_set(err, EADDRINUSE, "%s: local=%s is in use by another program",
 				 net->what, d->local_text);
+	if (r == -EEXIST)
+		return error_set(err, EEXIST, "%s: local=%s is there already, and is not a socket",
+				 net->what, d->local_text);
 	if (r)
 		return error_set_errno(err, -r, "%s: cannot create local=%s", net->what,
 				       d->local_text);

@@ -399,6 +399,9 @@ static int listen_for_peer(struct stream *s, struct vmm_error *err)
 	if (r == -EADDRINUSE)
 		return error_set(err, EADDRINUSE, "%s: %s is in use by another program",
 				 s->net.what, s->address_text);
+	if (r == -EEXIST)
+		return error_set(err, EEXIST, "%s: %s is there already, and is not a socket",
+				 s->net.what, s->address_text);
 	if (!r)
 		r = loop_fd_add(s->net.loop, &s->accept_lfd, s->bound.fd, LOOP_IN, accept_peer);
 	if (r)

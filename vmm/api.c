@@ -46,8 +46,10 @@ static int check_memory(const struct vmm_config *config, uint64_t memory, struct
 
 static int check_config(const struct vmm_config *config, struct vmm_error *err)
 {
-	if (!config->kernel)
-		return error_set(err, EINVAL, "no kernel is given");
+	int rc = error_unless_given(config->kernel, "kernel", err);
+
+	if (rc)
+		return rc;
 	if (config->cpus > MAX_CPUS)
 		return error_set(err, EINVAL, "%u vCPUs: the number must be 1 to %u", config->cpus,
 				 MAX_CPUS);
@@ -315,12 +317,12 @@ void vmm_destroy(struct vmm *vm)
 
 int vmm_parse_size(const char *text, uint64_t *bytes)
 {
-	return parse_size(text, bytes);
+	return text ? parse_size(text, bytes) : -EINVAL;
 }
 
 const char *vmm_nearest(const char *word, const char *const *names)
 {
-	return nearest_name(word, names);
+	return word ? nearest_name(word, names) : NULL;
 }
 
 const char *vmm_version(void)

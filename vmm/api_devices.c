@@ -16,19 +16,29 @@
 
 int vmm_add_device(struct vmm *vm, const char *cls, const char *options, struct vmm_error *err)
 {
-	const struct device_class *found = device_class_get(cls, err);
+	const struct device_class *found;
 
+	if (error_unless_given(cls, "class of a device", err))
+		return -EINVAL;
+	found = device_class_get(cls, err);
 	return found ? machine_plug(vm, found, options, err) : -EINVAL;
+}
+
+static int unplug(struct vmm *vm, const char *id, bool pull, struct vmm_error *err)
+{
+	int ret = error_unless_given(id, "id of a device", err);
+
+	return ret < 0 ? ret : machine_unplug(vm, id, pull, err);
 }
 
 int vmm_remove_device(struct vmm *vm, const char *id, struct vmm_error *err)
 {
-	return machine_unplug(vm, id, false, err);
+	return unplug(vm, id, false, err);
 }
 
 int vmm_pull_device(struct vmm *vm, const char *id, struct vmm_error *err)
 {
-	return machine_unplug(vm, id, true, err);
+	return unplug(vm, id, true, err);
 }
 
 static int finish_report(struct report *report, char **json, struct vmm_error *err)
@@ -58,9 +68,15 @@ static int locked_action(struct vmm *vm, const char *id, const char *action, con
 int vmm_device_action(struct vmm *vm, const char *id, const char *action, const char *options,
 		      char **json, struct vmm_error *err)
 {
-	struct report *report = json ? report_create() : NULL;
-	int ret = locked_action(vm, id, action, options, report, err);
+	struct report *report;
+	int ret = error_unless_given(id, "id of a device", err);
 
+	if (ret == 0)
+		ret = error_unless_given(action, "action", err);
+	if (ret < 0)
+		return ret;
+	report = json ? report_create() : NULL;
+	ret = locked_action(vm, id, action, options, report, err);
 	if (ret == 0 && json)
 		return finish_report(report, json, err);
 	report_destroy(report);
@@ -142,7 +158,7 @@ bool vmm_device_option(const char *name, unsigned index, struct vmm_option_info 
 		.type = OPTION_STRING,
 		.help = "name of this device, unique in the VM; default: CLASS and a number",
 	};
-	const struct device_class *cls = device_class_find(name);
+	const struct device_class *cls = name ? device_class_find(name) : NULL;
 	unsigned n = 0;
 
 	if (!cls)
@@ -158,10 +174,10 @@ bool vmm_device_option(const char *name, unsigned index, struct vmm_option_info 
 	return true;
 }
 
-/* The class's action number `index`, or NULL. */
+/* The class's action number `index`, or NULL. cls: may be NULL. */
 static const struct device_action *action_of(const char *cls, unsigned index)
 {
-	const struct device_class *found = device_class_find(cls);
+	const struct device_class *found = cls ? device_class_find(cls) : NULL;
 	const struct device_action *a = found ? found->actions : NULL;
 
 	while (a && a->name && index-- > 0)
@@ -228,10 +244,15 @@ bool vmm_network_option(unsigned network, unsigned index, struct vmm_option_info
 
 int vmm_check_device(const char *name, const char *options, const char *what, struct vmm_error *err)
 {
-	const struct device_class *cls = device_class_find(name);
+	const struct device_class *cls;
 	char *id, *rest;
-	int ret;
+	int ret = error_unless_given(name, "class of a device", err);
 
+	if (ret == 0)
+		ret = error_unless_given(what, "name for messages", err);
+	if (ret < 0)
+		return ret;
+	cls = device_class_find(name);
 	if (!cls)
 		return error_set(err, EINVAL, "%s: there is no device \"%s\"", what, name);
 	ret = options_take(options, what, "id", &id, &rest, err);

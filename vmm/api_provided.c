@@ -160,8 +160,10 @@ int vmm_add_region(struct vmm *vm, const char *id, enum vmm_space space, uint64_
 {
 	struct vmm_region_ops own;
 	struct vmm_region *r;
-	int rc;
+	int rc = error_unless_given(id, "id of a region", err);
 
+	if (rc)
+		return rc;
 	rc = versioned_copy(&own, sizeof(own), ops, VERSIONED_SIZE(struct vmm_region_ops, reset),
 			    "struct vmm_region_ops", err);
 	if (rc)
@@ -197,7 +199,9 @@ void vmm_region_irq(struct vmm_region *region, bool level)
 int vmm_add_chardev(struct vmm *vm, const char *name, const struct vmm_chardev_ops *ops,
 		    void *opaque, struct vmm_chardev **chardev, struct vmm_error *err)
 {
-	return chardev_api_create(chardev, &vm->provided, name, ops, opaque, vm->io, err);
+	int rc = error_unless_given(name, "name of a stream", err);
+
+	return rc ? rc : chardev_api_create(chardev, &vm->provided, name, ops, opaque, vm->io, err);
 }
 
 size_t vmm_chardev_input(struct vmm_chardev *chardev, const void *data, size_t len)
@@ -215,7 +219,9 @@ void vmm_chardev_ready(struct vmm_chardev *chardev)
 int vmm_add_netdev(struct vmm *vm, const char *name, const struct vmm_netdev_ops *ops, void *opaque,
 		   struct vmm_netdev **netdev, struct vmm_error *err)
 {
-	return net_api_create(netdev, &vm->provided, name, ops, opaque, vm->io, err);
+	int rc = error_unless_given(name, "name of a network", err);
+
+	return rc ? rc : net_api_create(netdev, &vm->provided, name, ops, opaque, vm->io, err);
 }
 
 int vmm_netdev_receive(struct vmm_netdev *netdev, const void *frame, size_t len)

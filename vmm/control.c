@@ -12,8 +12,10 @@
 int vmm_control_listen(struct vmm *vm, const char *path, struct vmm_error *err)
 {
 	struct control *control, *none = NULL;
-	int rc;
+	int rc = error_unless_given(path, "path of a control socket", err);
 
+	if (rc)
+		return rc;
 	if (vm->control_socket)
 		return error_set(err, EBUSY, "VM %s has a control socket already", vm->name);
 	rc = control_open(&control, vm, path, err);

@@ -31,8 +31,9 @@ static void report_no_permission(struct check *check)
 			 found->gr_name);
 	else
 		snprintf(consequence, sizeof(consequence),
-			 "give it to a group, as root: groupadd -rf kvm && chgrp kvm /dev/kvm && "
-			 "chmod 0660 /dev/kvm");
+			 "give it to a group and join that, as root: groupadd -rf kvm && "
+			 "chgrp kvm /dev/kvm && chmod 0660 /dev/kvm && usermod -aG kvm USER; then "
+			 "log in again");
 	check_say(check, VMM_CHECK_BAD, "KVM", consequence,
 		  "no permission to open /dev/kvm (group %s, mode %04o)",
 		  found ? found->gr_name : "unknown", (unsigned)st.st_mode & 07777);

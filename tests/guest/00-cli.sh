@@ -274,6 +274,18 @@ refuses_with_kvm 'a socket that was made is removed again' 1 "$files/none" -- \
 
 # ---- /dev/kvm ----
 
+# shows NAME FILE WORD...: FILE has every word.
+shows() {
+	local name=$1 file=$2 word
+	shift 2
+	for word; do
+		grep -qF -- "$word" "$file" && continue
+		not_ok "$name" "$word is missing"
+		return
+	done
+	ok "$name"
+}
+
 # in_dev COMMANDS ARGUMENT...: runs the arguments with a /dev of their own, as COMMANDS prepare it.
 own=(unshare -m)
 [ "$(id -u)" = 0 ] || own=(unshare -rm)
@@ -304,27 +316,26 @@ cp "$vmm" "$exit_elf" "$public"
 chmod -R a+rX "$public"
 closed='mknod -m 600 /dev/kvm c 10 232 && '
 if [ "$(id -u)" = 0 ] && in_dev "$closed" "$vmm" --version >/dev/null 2>&1; then
+	ordinary=(setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all)
 	refuses 'no permission for /dev/kvm' 1 'permission' '/dev/kvm' 'group' -- \
 		unshare -m sh -c "mount -t tmpfs -o mode=755 none /dev && $closed exec \"\$@\"" sh \
-		setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all \
-		"$public/vmm" run --kernel "$public/exit.elf" --serial none
+		"${ordinary[@]}" "$public/vmm" run --kernel "$public/exit.elf" --serial none
+	# advises NAME COMMANDS WORD...: check-host's advice where the commands have made /dev/kvm.
+	advises() {
+		local name=$1
+		in_dev "$2" "${ordinary[@]}" "$public/vmm" check-host >"$console" 2>"$messages"
+		shift 2
+		shows "$name" "$console" "$@"
+	}
+	advises 'check-host: whom /dev/kvm is to belong to' "$closed" \
+		'chgrp kvm /dev/kvm && chmod 0660 /dev/kvm && usermod -aG kvm USER; then log in again'
+	advises 'check-host: which group to join' "$closed chgrp tty /dev/kvm && chmod 660 /dev/kvm && " \
+		'usermod -aG tty USER, as root; then log in again'
 else
 	skip 'no permission for /dev/kvm' 'only root can set this up'
 fi
 
 # ---- help, manual, completion ----
-
-# shows NAME FILE WORD...: FILE has every word.
-shows() {
-	local name=$1 file=$2 word
-	shift 2
-	for word; do
-		grep -qF -- "$word" "$file" && continue
-		not_ok "$name" "$word is missing"
-		return
-	done
-	ok "$name"
-}
 
 "$vmm" run --help >"$console" 2>"$messages" </dev/null
 mapfile -t options < <(sed -nE 's/^  (-., |    )--([a-z-]+).*/--\2/p' "$console")

@@ -253,6 +253,20 @@ else
 fi
 expect 'it is not there any more' 1 'there is no VM of that name' -- "$vmm" status one
 
+# One in the foreground, whose user is elsewhere.
+"$vmm" run --kernel "$idle" --memory 64M --serial none --net none --name fore </dev/null >"$tmp/fore" 2>&1 &
+fore=$!
+pids+=("$fore")
+until_true "$vmm" status fore || bail_out 'it does not start'
+expect 'kill, of one in the foreground' 0 '' -- "$vmm" kill fore
+wait "$fore"
+ended=$?
+if [ "$ended" = 1 ] && [ "$(cat "$tmp/fore")" = 'vmm: the VM was ended over its control socket' ]; then
+	ok 'it says why it ended'
+else
+	not_ok 'it says why it ended' "exit status $ended" "$tmp/fore"
+fi
+
 # A VM that is killed cannot tidy up: its socket stays, and harms nobody.
 expect 'another VM' 0 '' -- "${start[@]}" --name two
 two=$("$vmm" qmp two vmm-status | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')

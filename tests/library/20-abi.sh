@@ -34,12 +34,38 @@ else
 fi
 
 mkdir "$tmp/man"
-"$repo/tools/api-docs" -v "out=$tmp/man" "$repo/include/vmm.h" 2>"$messages"
+"$repo/tools/api-docs" -v "out=$tmp/man" -v reference=docs/api.md "$repo/include/vmm.h" 2>"$messages"
 status=$?
 missing=$(for name in $declared; do [ -s "$tmp/man/$name.3" ] || echo "$name"; done)
 if [ "$status" = 0 ] && [ -z "$missing" ]; then
 	ok 'man pages: every function has one'
 else
 	not_ok 'man pages: every function has one' "missing: $missing" "$messages"
+fi
+
+if command -v groff >/dev/null; then
+	for page in "$tmp"/man/*.3; do
+		groff -man -ww -z "$page"
+	done >"$messages" 2>&1
+	if [ -s "$messages" ]; then
+		not_ok 'man pages: groff takes them' 'it complains' "$messages"
+	else
+		ok 'man pages: groff takes them'
+	fi
+	# Such lines are to be copied: neither filled, nor hyphenated, nor too wide for a terminal.
+	sed -n 's/^ \*     \([{ ]*"[a-z].*\)/\1/p' "$repo/include/vmm.h" >"$tmp/json"
+	for page in vmm_stats vmm_device_list; do
+		groff -man -Tutf8 -P-cbou "$tmp/man/$page.3"
+	done >"$tmp/printed" 2>"$messages"
+	missing=$(while IFS= read -r line; do
+		grep -qF -- "$line" "$tmp/printed" || echo "$line"
+	done <"$tmp/json")
+	if [ -s "$tmp/json" ] && [ -z "$missing" ] && ! LC_ALL=C.UTF-8 grep -E '^.{81}' "$tmp/printed" >>"$messages"; then
+		ok 'man pages: JSON is as the header has it'
+	else
+		not_ok 'man pages: JSON is as the header has it' "missing: $missing" "$messages"
+	fi
+else
+	skip 'man pages: how groff prints them' 'no groff here'
 fi
 finish

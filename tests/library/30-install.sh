@@ -16,13 +16,18 @@ fi
 
 missing=$(for f in bin/vmm lib/libvmm.a lib/libvmm.so lib/libvmm.so.0 include/vmm.h lib/pkgconfig/vmm.pc \
 	share/man/man1/vmm.1 share/man/man3/vmm_create.3 share/man/man3/vmm_next_event.3 \
-	share/bash-completion/completions/vmm share/vmm/config.schema.json; do
+	share/doc/vmm/api.md share/bash-completion/completions/vmm share/vmm/config.schema.json; do
 	[ -e "$root/usr/$f" ] || echo "$f"
 done)
 if [ -z "$missing" ]; then
-	ok 'install: command, library, header, pkg-config, man pages, completion, schema'
+	ok 'install: command, library, header, pkg-config, man pages, reference, completion, schema'
 else
-	not_ok 'install: command, library, header, pkg-config, man pages, completion, schema' "missing: $missing"
+	not_ok 'install: command, library, header, pkg-config, man pages, reference, completion, schema' "missing: $missing"
+fi
+if grep -F '/usr/share/doc/vmm/api.md' "$root/usr/share/man/man3/vmm_create.3" >"$messages"; then
+	ok 'man pages: they say where the reference is'
+else
+	not_ok 'man pages: they say where the reference is' "$(tail -n 1 "$root/usr/share/man/man3/vmm_create.3")"
 fi
 
 export PKG_CONFIG_PATH=$root/usr/lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$root
@@ -74,10 +79,25 @@ else
 	skip 'examples: running them' '/dev/kvm cannot be opened'
 fi
 
-if make -s -C "$repo" O="$build" PREFIX=/usr "DESTDIR=$root" uninstall >"$messages" 2>&1 &&
-	[ -z "$(find "$root" -type f -o -type l)" ]; then
+uninstall() {
+	make -s -C "$repo" O="$build" PREFIX=/usr "DESTDIR=$root" uninstall >"$messages" 2>&1
+}
+
+# Folders that others share stay.
+remains() {
+	find "$root" -type f -o -type l -o -type d -path '*/vmm'
+}
+
+touch "$root/usr/share/vmm/of-the-user"
+if uninstall && [ "$(find "$root" -type f)" = "$root/usr/share/vmm/of-the-user" ]; then
+	ok "uninstall: a file of the user's stays"
+else
+	not_ok "uninstall: a file of the user's stays" "$(remains)" "$messages"
+fi
+rm -f "$root/usr/share/vmm/of-the-user"
+if uninstall && [ -z "$(remains)" ]; then
 	ok 'uninstall: nothing is left'
 else
-	not_ok 'uninstall: nothing is left' "$(find "$root" -type f -o -type l)" "$messages"
+	not_ok 'uninstall: nothing is left' "$(remains)" "$messages"
 fi
 finish

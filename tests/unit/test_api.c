@@ -67,6 +67,15 @@ static void guest_end(struct guest *g)
 	close(g->fd);
 }
 
+static void expect_not_given(const struct vmm_error *err, int result, const char *what)
+{
+	char begin[32];
+
+	snprintf(begin, sizeof(begin), "no %s", what);
+	cr_assert_eq(result, -EINVAL);
+	cr_assert_eq(strncmp(err->message, begin, strlen(begin)), 0, "%s", err->message);
+}
+
 static unsigned count_entries(const char *dir)
 {
 	DIR *d = opendir(dir);
@@ -439,6 +448,53 @@ Test(api, unknown_devices_and_options_are_refused_with_a_suggestion)
 	cr_assert_eq(vmm_add_device(g.vm, "debug-exit", NULL, &g.err), 0, "%s", g.err.message);
 	cr_assert_lt(vmm_add_device(g.vm, "debug-exit", NULL, &g.err), 0);
 	guest_end(&g);
+}
+
+Test(api, null_for_a_text_is_refused_with_a_sentence)
+{
+	static const struct vmm_region_ops region = {.size = sizeof(region)};
+	static const struct vmm_chardev_ops stream = {.size = sizeof(stream)};
+	static const struct vmm_netdev_ops network = {.size = sizeof(network)};
+	struct vmm_chardev *chardev;
+	struct vmm_netdev *netdev;
+	struct guest g;
+
+	need_kvm();
+	guest_init(&g, code_loop, sizeof(code_loop));
+	cr_assert_eq(vmm_create(&g.vm, &g.config, &g.err), 0, "%s", g.err.message);
+	expect_not_given(&g.err, vmm_add_device(g.vm, NULL, NULL, &g.err), "class");
+	expect_not_given(&g.err, vmm_remove_device(g.vm, NULL, &g.err), "id");
+	expect_not_given(&g.err, vmm_pull_device(g.vm, NULL, &g.err), "id");
+	expect_not_given(&g.err, vmm_device_action(g.vm, NULL, "x", NULL, NULL, &g.err), "id");
+	expect_not_given(&g.err, vmm_device_action(g.vm, "x", NULL, NULL, NULL, &g.err), "action");
+	expect_not_given(&g.err,
+			 vmm_add_region(g.vm, NULL, VMM_SPACE_PORT, 0x1000, 4, 0, &region, NULL,
+					NULL, &g.err),
+			 "id");
+	expect_not_given(&g.err, vmm_add_chardev(g.vm, NULL, &stream, NULL, &chardev, &g.err),
+			 "name");
+	expect_not_given(&g.err, vmm_add_netdev(g.vm, NULL, &network, NULL, &netdev, &g.err),
+			 "name");
+#ifdef CONFIG_JANSSON
+	expect_not_given(&g.err, vmm_control_listen(g.vm, NULL, &g.err), "path");
+#endif
+	guest_end(&g);
+}
+
+Test(api, null_for_a_text_is_refused_without_a_vm)
+{
+	struct vmm_error e = {0};
+	struct vmm_option_info option;
+	struct vmm_action_info action;
+	uint64_t bytes;
+
+	expect_not_given(&e, vmm_check_device(NULL, NULL, "--device", &e), "class");
+	expect_not_given(&e, vmm_check_device("debug-exit", NULL, NULL, &e), "name");
+	cr_assert_not(vmm_device_option(NULL, 0, &option));
+	cr_assert_not(vmm_device_action_info(NULL, 0, &action));
+	cr_assert_not(vmm_device_action_option(NULL, 0, 0, &option));
+	cr_assert_eq(vmm_parse_size(NULL, &bytes), -EINVAL);
+	cr_assert_null(vmm_nearest(NULL, (const char *const[]){"x", NULL}));
 }
 
 /* In a machine whose IOAPIC is the kernel's there is nothing that ours could send to. */

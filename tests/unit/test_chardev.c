@@ -420,7 +420,9 @@ Test(chardev, a_stale_socket_file_is_replaced_and_a_live_one_is_not)
 
 	f = fopen(path, "w"); /* a file that is no socket is somebody's */
 	fclose(f);
-	expect_refused(spec, -EADDRINUSE, "in use");
+	expect_refused(spec, -EEXIST, "is there already, and is not a socket");
+	snprintf(spec, sizeof(spec), "attach:%s", path);
+	expect_refused(spec, -EEXIST, "is there already, and is not a socket");
 	cr_expect_eq(access(path, F_OK), 0);
 }
 

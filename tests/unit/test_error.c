@@ -21,6 +21,16 @@ Test(error, null_error_is_allowed_everywhere)
 	cr_assert_lt(error_prefix(NULL, "x"), 0);
 }
 
+Test(error, a_text_that_is_not_given_is_refused)
+{
+	struct vmm_error err = {0};
+
+	cr_assert_eq(error_unless_given("", "kernel", &err), 0);
+	cr_assert_eq(err.code, 0);
+	cr_assert_eq(error_unless_given(NULL, "kernel", &err), -EINVAL);
+	cr_assert_str_eq(err.message, "no kernel is given");
+}
+
 Test(error, set_errno_appends_the_description)
 {
 	struct vmm_error err;

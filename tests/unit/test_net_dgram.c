@@ -230,6 +230,7 @@ Test(net_dgram, bad_specs_get_a_sentence)
 	REFUSED("dgram:unix:,local=/tmp/y", "unix needs a path");
 	REFUSED(longer, "the socket's path has 125 characters");
 	REFUSED("dgram:unix:/tmp/x,local=/no/such/folder/x", "cannot create local=/no/such");
+	REFUSED("dgram:unix:/tmp/x,local=/tmp", "local=/tmp is there already, and is not a socket");
 	net_fixture_open(&f, spec);
 	REFUSED(spec, "in use by another program");
 }

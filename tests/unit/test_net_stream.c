@@ -491,6 +491,7 @@ Test(net_stream, bad_specs_get_a_sentence)
 	REFUSED("stream:unix:x,server=on,reconnect=1", "reconnect is for clients");
 	REFUSED(with(""), "cannot connect to unix:/tmp/test-net-stream");
 	REFUSED("stream:unix:/no/such/folder/x,server=on", "cannot listen on unix:/no/such");
+	REFUSED("stream:unix:/tmp,server=on", "unix:/tmp is there already, and is not a socket");
 	net_fixture_open(&f, with(",server=on"));
 	REFUSED(with(",server=on"), "in use by another program");
 }
