@@ -37,7 +37,7 @@ static int run_quit(struct qmp_call *call UNUSED)
 
 static void after_quit(void *opaque)
 {
-	vmm_stop(opaque);
+	machine_quit(opaque);
 }
 
 /* ---- what there is to know ---- */
