@@ -264,10 +264,14 @@ int run_block_resize(struct qmp_call *call)
 	const char *device = call_string(call, "device"), *node = call_string(call, "node-name");
 	int64_t size = call_int(call, "size");
 
+	if (!device == !node)
+		return error_set(&call->err, EINVAL,
+				 device ? "Parameters 'device' and 'node-name' exclude each other"
+					: "Parameter 'device' or 'node-name' is missing");
 	if (size < 1)
 		return error_set(&call->err, EINVAL, "Parameter 'size' expects a size above 0");
-	return node && !device ? resize_node(call, node, (uint64_t)size)
-			       : resize_disk(call, device, (uint64_t)size);
+	return node ? resize_node(call, node, (uint64_t)size)
+		    : resize_disk(call, device, (uint64_t)size);
 }
 
 int run_throttle(struct qmp_call *call)

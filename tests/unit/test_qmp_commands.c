@@ -189,7 +189,11 @@ Test(qmp_commands, disks_are_resized_limited_and_counted)
 		"above 0");
 	answers("{\"execute\":\"block_resize\",\"arguments\":{\"device\":\"d0\",\"size\":512}}",
 		"GenericError");
-	answers("{\"execute\":\"block_resize\",\"arguments\":{\"size\":512}}", "is missing");
+	answers("{\"execute\":\"block_resize\",\"arguments\":{\"size\":512}}",
+		"'device' or 'node-name' is missing");
+	answers("{\"execute\":\"block_resize\",\"arguments\":{\"device\":\"d0\","
+		"\"node-name\":\"d0\",\"size\":4194304}}",
+		"'device' and 'node-name' exclude each other");
 	answers("{\"execute\":\"block_resize\",\"arguments\":{\"device\":\"x\",\"size\":512}}",
 		"DeviceNotFound");
 	does("{\"execute\":\"block_set_io_throttle\",\"arguments\":{\"id\":\"d0\",\"bps\":1000000,"
