@@ -154,7 +154,7 @@ Test(qmp_commands, children_come_and_go)
 	answers("{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"isa-serial\"}}",
 		"before the VM starts");
 	answers("{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"nonsense\"}}",
-		"there is no device");
+		"there is no device \\\"nonsense\\\"\"}");
 }
 
 Test(qmp_commands, pci_devices_come_and_go)
