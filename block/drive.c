@@ -14,6 +14,7 @@ struct drive {
 	struct drive *base; /* whose block it is, and which nobody else has; NULL: its own */
 	struct loop *loop;
 	struct block *block;
+	const char *driver;
 	/* What a device that has it may do. */
 	bool readonly;
 	enum block_discard discard;
@@ -24,9 +25,10 @@ static struct drive *drive_of(struct provided *own)
 	return container_of(own, struct drive, provided);
 }
 
-const char *drive_name(const struct drive *drive)
+void drive_report_name(const struct drive *drive, struct report *report)
 {
-	return drive->provided.name;
+	report_string(report, "drive", drive->provided.name);
+	report_string(report, "drive-driver", drive->driver);
 }
 
 /* ---- coming and going ---- */
@@ -70,9 +72,10 @@ static int stand_on(struct drive *drive, const char *base, struct vmm_error *err
 	return 0;
 }
 
-int drive_add(struct provided_set *set, const char *name, const struct block_options *options,
+int drive_add(struct provided_set *set, const char *name, const struct drive_options *options,
 	      struct block_engines *engines, const struct log *log, struct vmm_error *err)
 {
+	const struct block_options *image = &options->image;
 	struct drive *drive;
 	/* Before anything is opened: its own lock would be in its way. */
 	int rc = provided_check(set, BACKEND_DRIVE, name, err);
@@ -85,10 +88,11 @@ int drive_add(struct provided_set *set, const char *name, const struct block_opt
 	drive->provided = (struct provided){.kind = BACKEND_DRIVE, .release = release};
 	drive->set = set;
 	drive->loop = engines->loop;
-	drive->readonly = options->readonly;
-	drive->discard = (enum block_discard)options->discard;
-	rc = options->drive ? stand_on(drive, options->drive, err)
-			    : open_image(drive, options, name, engines, log, err);
+	drive->driver = options->driver;
+	drive->readonly = image->readonly;
+	drive->discard = (enum block_discard)image->discard;
+	rc = image->drive ? stand_on(drive, image->drive, err)
+			  : open_image(drive, image, name, engines, log, err);
 	if (rc == 0)
 		rc = provided_add(set, &drive->provided, name, err);
 	if (rc)
@@ -105,7 +109,7 @@ static void report_one(struct provided *own, void *report)
 	const struct drive *drive = drive_of(own);
 
 	report_begin(report, NULL);
-	report_string(report, "drive", drive_name(drive));
+	drive_report_name(drive, report);
 	report_bool(report, "readonly", drive->readonly);
 	block_report_image(drive->block, report);
 	report_end(report);

@@ -193,7 +193,7 @@ void machine_take_out(struct vmm *vm, struct machine_device *md);
  */
 int machine_add_chardev(struct vmm *vm, const char *name, const char *spec, char **place,
 			struct vmm_error *err) MUST_CHECK;
-int machine_add_drive(struct vmm *vm, const char *name, const struct block_options *options,
+int machine_add_drive(struct vmm *vm, const char *name, const struct drive_options *options,
 		      struct vmm_error *err) MUST_CHECK;
 /* Remove one that no device has. -ENOENT, -EBUSY. */
 int machine_remove_backend(struct vmm *vm, enum provided_kind kind, const char *name,

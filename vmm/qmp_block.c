@@ -64,6 +64,14 @@ static const char *node_name(const char *id, const json_t *status)
 	return drive ? json_string_value(drive) : id;
 }
 
+/* What comes along with a device is raw. */
+static const char *driver_of(const json_t *status)
+{
+	const json_t *driver = json_object_get(status, "drive-driver");
+
+	return driver ? json_string_value(driver) : "raw";
+}
+
 static json_t *describe_node(const char *id, const json_t *status)
 {
 	json_t *size = json_object_get(status, "size"), *path = json_object_get(status, "path");
@@ -71,10 +79,10 @@ static json_t *describe_node(const char *id, const json_t *status)
 
 	node = json_pack("{s:O,s:s,s:O,s:s,s:i,s:b,s:s,s:i,s:o,s:{s:O,s:s,s:O}}", "file", path,
 			 "node-name", node_name(id, status), "ro",
-			 json_object_get(status, "readonly"), "drv", "raw", "backing_file_depth", 0,
-			 "encrypted", 0, "detect_zeroes", "off", "write_threshold", 0, "cache",
-			 describe_cache(status), "image", "filename", path, "format", "raw",
-			 "virtual-size", size);
+			 json_object_get(status, "readonly"), "drv", driver_of(status),
+			 "backing_file_depth", 0, "encrypted", 0, "detect_zeroes", "off",
+			 "write_threshold", 0, "cache", describe_cache(status), "image", "filename",
+			 path, "format", driver_of(status), "virtual-size", size);
 	json_object_update_new(node, describe_limits(status));
 	return node;
 }

@@ -239,7 +239,8 @@ Test(qmp_backends, a_pci_disk_takes_one_and_gives_it_back)
 				   "'bus':'pcie.0','logical_block_size':4096"));
 	start();
 	answers("{\"execute\":\"vmm-action\",\"arguments\":{\"id\":\"v1\",\"action\":\"status\"}}",
-		"\"drive\":\"d1\"");
+		"\"drive\":\"d1\",\"drive-driver\":\"file\"");
+	answers("{\"execute\":\"query-block\"}", "\"drv\":\"file\"");
 	does(request("device_del", "'id':'v1','force':true"));
 	does(removal("blockdev-del", "node-name", "d1"));
 	cr_assert_eq(unlink(in_dir("d.img")), 0);
@@ -280,6 +281,8 @@ Test(qmp_backends, a_node_on_another_by_its_name)
 	for (int i = 0; i < 2; i++) {
 		does(request("blockdev-add", add_format, i ? "true" : "false"));
 		answers(nodes, "\"node-name\":\"libvirt-1-storage\",\"ro\":false");
+		answers(nodes, "\"drv\":\"raw\"");
+		answers(nodes, "\"drv\":\"file\"");
 		answers(nodes, i ? "\"node-name\":\"libvirt-1-format\",\"ro\":true"
 				 : "\"node-name\":\"libvirt-1-format\",\"ro\":false");
 		does(request("device_add",
