@@ -57,13 +57,18 @@ static int open_image(struct drive *drive, const struct block_options *options, 
 	return rc;
 }
 
-static int stand_on(struct drive *drive, const char *base, struct vmm_error *err)
+static int stand_on(struct drive *drive, const struct drive_options *options, struct vmm_error *err)
 {
+	const char *base = options->image.drive;
 	struct provided *own;
 	int rc = provided_take(drive->set, BACKEND_DRIVE, base, "drive", &own, err);
 
 	if (rc)
 		return rc;
+	if (options->writable && drive_of(own)->readonly) {
+		provided_give_back(drive->set, own);
+		return error_set(err, EROFS, "the node %s is read-only", base);
+	}
 	drive->base = drive_of(own);
 	drive->block = drive->base->block;
 	drive->readonly |= drive->base->readonly;
@@ -91,7 +96,7 @@ int drive_add(struct provided_set *set, const char *name, const struct drive_opt
 	drive->driver = options->driver;
 	drive->readonly = image->readonly;
 	drive->discard = (enum block_discard)image->discard;
-	rc = image->drive ? stand_on(drive, image->drive, err)
+	rc = image->drive ? stand_on(drive, options, err)
 			  : open_image(drive, image, name, engines, log, err);
 	if (rc == 0)
 		rc = provided_add(set, &drive->provided, name, err);

@@ -22,14 +22,15 @@ struct drive_options {
 	 * discard count, and neither can allow what that one does not.
 	 */
 	struct block_options image;
+	bool writable;      /* not to be read-only because the one that it stands on is */
 	const char *driver; /* what reports call its kind; outlives the drive */
 };
 
 /*
  * Open one that belongs to the set until provided_remove(BACKEND_DRIVE) or the end of the set. All
  * drives of a set have the same engines and so one loop. name: as device_check_id wants it.
- * -EINVAL, -EEXIST, -ENOENT, -EBUSY, and as block_open. Any thread that block_open may run on, one
- * at a time.
+ * -EINVAL, -EEXIST, -ENOENT, -EBUSY, -EROFS (`writable` cannot be), and as block_open. Any thread
+ * that block_open may run on, one at a time.
  */
 int drive_add(struct provided_set *set, const char *name, const struct drive_options *options,
 	      struct block_engines *engines, const struct log *log,

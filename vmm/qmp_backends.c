@@ -321,6 +321,17 @@ static int take_node(struct qmp_call *call, const json_t *node, struct drive_wis
 	return 0;
 }
 
+/* What is to be written needs a file that can be; whether a named one can, drive_add knows. */
+static int check_writable(struct qmp_call *call, const json_t *file,
+			  const struct drive_wishes *wishes)
+{
+	if (wishes->drive.writable && !wishes->auto_readonly &&
+	    json_is_true(json_object_get(file, "read-only")))
+		return error_set(&call->err, EROFS,
+				 "Parameter 'read-only' cannot be false: 'file' is read-only");
+	return 0;
+}
+
 static int unexpected(struct qmp_call *call, const char *name)
 {
 	return error_set(&call->err, EINVAL, "Parameter '%s' is unexpected", name);
@@ -382,6 +393,7 @@ static int take_wishes(struct qmp_call *call, struct drive_wishes *wishes)
 		rc = take_node(call, call->args, wishes);
 	if (rc)
 		return rc;
+	wishes->drive.writable = json_is_false(json_object_get(call->args, "read-only"));
 	if (!call_string(call, "discard"))
 		wishes->drive.image.discard = BLOCK_DISCARD_IGNORE; /* as in QEMU */
 	if (json_is_string(file)) {
@@ -390,6 +402,8 @@ static int take_wishes(struct qmp_call *call, struct drive_wishes *wishes)
 	}
 	if (file)
 		rc = take_node(call, file, wishes);
+	if (rc == 0)
+		rc = check_writable(call, file, wishes);
 	wishes->drive.image.path =
 		(char *)(uintptr_t)string_in(file ? file : call->args, "filename");
 	return rc;
@@ -406,6 +420,7 @@ int run_blockdev_add(struct qmp_call *call)
 	rc = machine_add_drive(call_vm(call), name, &wishes.drive, &call->err);
 	if (wishes.auto_readonly && (rc == -EACCES || rc == -EPERM || rc == -EROFS)) {
 		wishes.drive.image.readonly = true;
+		wishes.drive.writable = false;
 		rc = machine_add_drive(call_vm(call), name, &wishes.drive, &call->err);
 	}
 	return rc;

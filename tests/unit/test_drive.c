@@ -241,6 +241,23 @@ Test(drive, on_another_it_may_be_allowed_less_but_not_more)
 	free(data);
 }
 
+Test(drive, on_one_that_is_read_only_it_cannot_be_writable)
+{
+	struct drive_options options = {
+		.image = {.drive = (char[]){"base"}}, .writable = true, .driver = "raw"};
+	struct block_options image = f.options;
+
+	image.readonly = true;
+	cr_assert_eq(try_add("base", &image), 0, "%s", f.err.message);
+	cr_assert_eq(drive_add(&set, "top", &options, &engines, &f.log, &f.err), -EROFS);
+	cr_assert_str_eq(f.err.message, "the node base is read-only");
+	/* Which is still free. */
+	options.writable = false;
+	cr_assert_eq(drive_add(&set, "top", &options, &engines, &f.log, &f.err), 0, "%s",
+		     f.err.message);
+	cr_assert(told("\"drive\":\"top\",\"drive-driver\":\"raw\",\"readonly\":true"));
+}
+
 Test(drive, on_one_that_is_not_free_it_cannot_be)
 {
 	struct block_options options = {.drive = (char[]){"base"}};

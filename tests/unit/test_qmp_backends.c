@@ -335,7 +335,7 @@ Test(qmp_backends, cache_and_access_of_both_nodes_count)
 	make_image("d.img", 1 << 20);
 	start();
 	does(request("blockdev-add",
-		     "'driver':'raw','node-name':'d1','read-only':false,'detect-zeroes':'off',"
+		     "'driver':'raw','node-name':'d1','detect-zeroes':'off',"
 		     "'force-share':false,'discard':'unmap','file':{'driver':'file','filename':"
 		     "'%s','read-only':true,'aio':'threads','locking':'auto',"
 		     "'cache':{'no-flush':true}}",
@@ -345,6 +345,31 @@ Test(qmp_backends, cache_and_access_of_both_nodes_count)
 	does(removal("blockdev-del", "node-name", "d1"));
 	does(blockdev_add("d1", "d.img", ""));
 	answers(nodes, "\"node-name\":\"d1\",\"ro\":false");
+	cr_assert_eq(unlink(in_dir("d.img")), 0);
+}
+
+Test(qmp_backends, a_node_on_one_that_is_read_only_is_read_only_but_not_unasked)
+{
+	const char *nodes = "{\"execute\":\"query-named-block-nodes\"}";
+	static const char *const ways[] = {"'file':'base'", "'file':'base','read-only':true",
+					   "'file':'base','read-only':false,'auto-read-only':true"};
+
+	make_image("d.img", 1 << 20);
+	start();
+	refuses(request("blockdev-add", "'driver':'raw','node-name':'top','read-only':false,'file':"
+					"{'driver':'file','filename':'/x','read-only':true}"),
+		"'file' is read-only");
+	does(request("blockdev-add",
+		     "'driver':'file','node-name':'base','filename':'%s','read-only':true",
+		     in_dir("d.img")));
+	refuses(request("blockdev-add",
+			"'driver':'raw','node-name':'top','file':'base','read-only':false"),
+		"the node base is read-only");
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+		does(request("blockdev-add", "'driver':'raw','node-name':'top',%s", ways[i]));
+		answers(nodes, "\"node-name\":\"top\",\"ro\":true");
+		does(removal("blockdev-del", "node-name", "top"));
+	}
 	cr_assert_eq(unlink(in_dir("d.img")), 0);
 }
 
