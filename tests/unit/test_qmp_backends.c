@@ -453,6 +453,44 @@ Test(qmp_backends, a_drive_that_cannot_be_is_refused_and_leaves_nothing)
 	does(removal("blockdev-del", "node-name", "d1"));
 }
 
+/* What libvirt says of its disks and network cards. */
+Test(qmp_backends, what_has_no_meaning_here_is_taken_if_it_changes_nothing)
+{
+	static const char *const wrong[][2] = {
+		{"'driver':'virtio-rng-pci','addr':'0x20'", "'addr' accepts only a PCI slot"},
+		{"'driver':'virtio-rng-pci','addr':'03.8'", "'addr' accepts only a PCI slot"},
+		{"'driver':'virtio-rng-pci','addr':'03.0x'", "'addr' accepts only a PCI slot"},
+		{"'driver':'virtio-rng-pci','addr':''", "'addr' accepts only a PCI slot"},
+		{"'driver':'virtio-rng-pci','addr':[]", "'addr' accepts only a PCI slot"},
+		{"'driver':'scsi-hd','drive':'d1','channel':1", "'channel' accepts only 0"},
+		{"'driver':'scsi-hd','drive':'d1','bootindex':'x'", "'bootindex' accepts only"},
+		{"'driver':'scsi-hd','drive':'d1','write-cache':'off'",
+		 "'write-cache' accepts only"},
+		{"'driver':'scsi-hd','drive':'d1','device_id':7.5", "'device_id' accepts only"},
+		/* Of devices that have no such thing. */
+		{"'driver':'virtio-rng-pci','bootindex':1", "bootindex"},
+		{"'driver':'virtio-rng-pci','channel':0", "channel"},
+		{"'driver':'scsi-hd','drive':'d1','addr':'0x3'", "addr"},
+	};
+
+	make_image("d.img", 1 << 20);
+	start();
+	does(blockdev_add("d1", "d.img", ""));
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
+		refuses(request("device_add", "'id':'x1',%s", wrong[i][0]), wrong[i][1]);
+	does(request(
+		"device_add",
+		"'driver':'scsi-hd','id':'scsi0-0-0-1','bus':'scsi0.0','channel':0,'scsi-id':1,"
+		"'lun':0,'drive':'d1','device_id':'drive-scsi0-0-0-1','bootindex':1,"
+		"'write-cache':'on'"));
+	does(removal("device_del", "id", "scsi0-0-0-1"));
+	does(request("device_add", "'driver':'virtio-blk-pci','id':'v1','bus':'pci.0','addr':'0x3',"
+				   "'drive':'d1','bootindex':2,'write-cache':'auto'"));
+	does(request("device_add", "'driver':'virtio-rng-pci','id':'r1','bus':'pcie.0',"
+				   "'addr':'1f.7'"));
+	cr_assert_eq(unlink(in_dir("d.img")), 0);
+}
+
 /* ---- the end ---- */
 
 Test(qmp_backends, there_are_not_more_than_a_bound)
