@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "block/layer.h"
@@ -14,6 +15,7 @@ struct drive {
 	struct drive *base; /* whose block it is, and which nobody else has; NULL: its own */
 	struct loop *loop;
 	struct block *block;
+	char name[DEVICE_ID_MAX + 1]; /* for the base, also while the set does not know it */
 	const char *driver;
 	/* What a device that has it may do. */
 	bool readonly;
@@ -27,7 +29,7 @@ static struct drive *drive_of(struct provided *own)
 
 void drive_report_name(const struct drive *drive, struct report *report)
 {
-	report_string(report, "drive", drive->provided.name);
+	report_string(report, "drive", drive->name);
 	report_string(report, "drive-driver", drive->driver);
 }
 
@@ -61,7 +63,7 @@ static int stand_on(struct drive *drive, const struct drive_options *options, st
 {
 	const char *base = options->image.drive;
 	struct provided *own;
-	int rc = provided_take(drive->set, BACKEND_DRIVE, base, "drive", &own, err);
+	int rc = provided_take(drive->set, BACKEND_DRIVE, base, "drive", drive->name, &own, err);
 
 	if (rc)
 		return rc;
@@ -93,6 +95,7 @@ int drive_add(struct provided_set *set, const char *name, const struct drive_opt
 	drive->provided = (struct provided){.kind = BACKEND_DRIVE, .release = release};
 	drive->set = set;
 	drive->loop = engines->loop;
+	snprintf(drive->name, sizeof(drive->name), "%s", name);
 	drive->driver = options->driver;
 	drive->readonly = image->readonly;
 	drive->discard = (enum block_discard)image->discard;
@@ -143,7 +146,7 @@ int drive_resize(struct provided_set *set, const char *name, uint64_t size, stru
 {
 	struct provided *own;
 	struct resize_call call = {.size = size, .err = err};
-	int rc = provided_take(set, BACKEND_DRIVE, name, "resize", &own, err);
+	int rc = provided_take(set, BACKEND_DRIVE, name, "resize", "block_resize", &own, err);
 
 	if (rc)
 		return rc;
@@ -192,7 +195,7 @@ static int take(struct block **block, const struct block_options *options, const
 	int rc = check_options(options, err);
 
 	if (rc == 0)
-		rc = provided_take(set, BACKEND_DRIVE, options->drive, "drive", &own, err);
+		rc = provided_take(set, BACKEND_DRIVE, options->drive, "drive", dev->id, &own, err);
 	if (rc)
 		return rc;
 	assert(drive_of(own)->loop == dev->loop);

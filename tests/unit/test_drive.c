@@ -18,6 +18,7 @@ static struct provided_set set;
 static struct block_engines engines;
 static struct device_env env;
 static struct device dev;
+static char dev_id[] = "dev";
 
 static int try_add(const char *name, const struct block_options *image)
 {
@@ -40,7 +41,7 @@ static void setup(void)
 	provided_init(&set);
 	engines.loop = f.loop;
 	env = (struct device_env){.log = &f.log, .loop = f.loop, .provided = &set};
-	dev = (struct device){.env = &env, .loop = f.loop, .id = (char[]){"dev"}};
+	dev = (struct device){.env = &env, .loop = f.loop, .id = dev_id};
 }
 
 static void teardown(void)
@@ -197,7 +198,7 @@ Test(drive, on_another_it_is_a_second_name_of_the_image)
 	cr_assert_eq(acquire("base", 0), -EBUSY);
 	cr_assert_eq(acquire("top", 0), -EBUSY);
 	cr_assert_eq(provided_remove(&set, BACKEND_DRIVE, "base", &f.err), -EBUSY);
-	cr_assert_str_eq(f.err.message, "a device or drive has the drive base: remove that first");
+	cr_assert_str_eq(f.err.message, "top has the drive base: remove that first");
 	cr_assert_eq(drive_resize(&set, "roof", 2 * SIZE, &f.err), 0, "%s", f.err.message);
 	cr_assert_eq(acquire("roof", 0), 0, "%s", f.err.message);
 	cr_assert_eq(block_info(f.block)->size, 2 * SIZE);
@@ -267,7 +268,7 @@ Test(drive, on_one_that_is_not_free_it_cannot_be)
 	cr_assert_eq(try_add("base", &options), -EEXIST);
 	cr_assert_eq(acquire("base", 0), 0, "%s", f.err.message);
 	cr_assert_eq(try_add("top", &options), -EBUSY);
-	cr_assert_str_eq(f.err.message, "drive: another device or drive has the drive base");
+	cr_assert_str_eq(f.err.message, "drive: dev has the drive base");
 	release();
 	stand("top", "base", false, BLOCK_DISCARD_UNMAP);
 	cr_assert_eq(try_add("side", &options), -EBUSY);

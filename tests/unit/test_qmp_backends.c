@@ -104,8 +104,9 @@ Test(qmp_backends, a_stream_stays_while_ports_come_and_go)
 		does(request("device_add", "'driver':'virtserialport','id':'p1','chardev':'c0',"
 					   "'bus':'ser0.0','name':'org.x'"));
 		refuses(request("device_add", "'driver':'serial-port','id':'p2','chardev':'c0'"),
-			"another device has the chardev c0");
-		refuses(removal("chardev-remove", "id", "c0"), "a device has the chardev c0");
+			"p1 has the chardev c0");
+		refuses(removal("chardev-remove", "id", "c0"),
+			"p1 has the chardev c0: remove that first");
 		answers("{\"execute\":\"vmm-action\",\"arguments\":{\"id\":\"p1\",\"action\":"
 			"\"status\"}}",
 			"\"chardev-id\":\"c0\",\"guest-open\":false,\"host-open\":true");
@@ -127,7 +128,7 @@ Test(qmp_backends, a_serial_port_takes_one_before_the_start)
 	does(request("device_add", "'driver':'isa-serial','id':'com1','chardev':'c0'"));
 	answers("{\"execute\":\"query-chardev\"}",
 		"{\"filename\":\"ring\",\"frontend-open\":true,\"label\":\"c0\"}");
-	refuses(removal("chardev-remove", "id", "c0"), "a device has");
+	refuses(removal("chardev-remove", "id", "c0"), "com1 has the chardev c0");
 	does(removal("device_del", "id", "com1"));
 	does(removal("chardev-remove", "id", "c0"));
 }
@@ -216,8 +217,9 @@ Test(qmp_backends, a_drive_stays_while_disks_come_and_go)
 		does(request("device_add", "'driver':'scsi-hd','id':'s1','drive':'d1',"
 					   "'bus':'scsi0.0','scsi-id':1"));
 		refuses(request("device_add", "'driver':'scsi-disk','target':2,'drive':'d1'"),
-			"another device or drive has the drive d1");
-		refuses(removal("blockdev-del", "node-name", "d1"), "has the drive d1");
+			"drive: s1 has the drive d1");
+		refuses(removal("blockdev-del", "node-name", "d1"),
+			"s1 has the drive d1: remove that first");
 		answers("{\"execute\":\"query-block\"}", "\"node-name\":\"d1\"");
 		answers("{\"execute\":\"query-blockstats\"}",
 			"\"device\":\"s1\",\"node-name\":\"d1\"");
@@ -288,8 +290,10 @@ Test(qmp_backends, a_node_on_another_by_its_name)
 		does(request("device_add",
 			     "'driver':'scsi-hd','id':'s1','bus':'scsi0.0','scsi-id':1,"
 			     "'drive':'libvirt-1-format'"));
-		refuses(removal("blockdev-del", "node-name", "libvirt-1-format"), "remove that");
-		refuses(removal("blockdev-del", "node-name", "libvirt-1-storage"), "remove that");
+		refuses(removal("blockdev-del", "node-name", "libvirt-1-format"),
+			"s1 has the drive libvirt-1-format: remove that");
+		refuses(removal("blockdev-del", "node-name", "libvirt-1-storage"),
+			"libvirt-1-format has the drive libvirt-1-storage: remove that");
 		answer = ask("{\"execute\":\"query-block\"}");
 		cr_assert_not_null(strstr(answer, "\"node-name\":\"libvirt-1-format\""), "%s",
 				   answer);
