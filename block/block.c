@@ -226,7 +226,7 @@ void block_report_image(const struct block *block, struct report *report)
 void block_report(const struct block *block, struct report *report)
 {
 	if (block->drive)
-		report_string(report, "drive", drive_name(block->drive));
+		drive_report_name(block->drive, report);
 	report_bool(report, "readonly", block->info.readonly);
 	block_report_image(block, report);
 }

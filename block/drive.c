@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "block/layer.h"
@@ -14,6 +15,8 @@ struct drive {
 	struct drive *base; /* whose block it is, and which nobody else has; NULL: its own */
 	struct loop *loop;
 	struct block *block;
+	char name[DEVICE_ID_MAX + 1]; /* for the base, also while the set does not know it */
+	const char *driver;
 	/* What a device that has it may do. */
 	bool readonly;
 	enum block_discard discard;
@@ -24,9 +27,10 @@ static struct drive *drive_of(struct provided *own)
 	return container_of(own, struct drive, provided);
 }
 
-const char *drive_name(const struct drive *drive)
+void drive_report_name(const struct drive *drive, struct report *report)
 {
-	return drive->provided.name;
+	report_string(report, "drive", drive->name);
+	report_string(report, "drive-driver", drive->driver);
 }
 
 /* ---- coming and going ---- */
@@ -55,13 +59,18 @@ static int open_image(struct drive *drive, const struct block_options *options, 
 	return rc;
 }
 
-static int stand_on(struct drive *drive, const char *base, struct vmm_error *err)
+static int stand_on(struct drive *drive, const struct drive_options *options, struct vmm_error *err)
 {
+	const char *base = options->image.drive;
 	struct provided *own;
-	int rc = provided_take(drive->set, BACKEND_DRIVE, base, "drive", &own, err);
+	int rc = provided_take(drive->set, BACKEND_DRIVE, base, "drive", drive->name, &own, err);
 
 	if (rc)
 		return rc;
+	if (options->writable && drive_of(own)->readonly) {
+		provided_give_back(drive->set, own);
+		return error_set(err, EROFS, "the node %s is read-only", base);
+	}
 	drive->base = drive_of(own);
 	drive->block = drive->base->block;
 	drive->readonly |= drive->base->readonly;
@@ -70,9 +79,10 @@ static int stand_on(struct drive *drive, const char *base, struct vmm_error *err
 	return 0;
 }
 
-int drive_add(struct provided_set *set, const char *name, const struct block_options *options,
+int drive_add(struct provided_set *set, const char *name, const struct drive_options *options,
 	      struct block_engines *engines, const struct log *log, struct vmm_error *err)
 {
+	const struct block_options *image = &options->image;
 	struct drive *drive;
 	/* Before anything is opened: its own lock would be in its way. */
 	int rc = provided_check(set, BACKEND_DRIVE, name, err);
@@ -85,10 +95,12 @@ int drive_add(struct provided_set *set, const char *name, const struct block_opt
 	drive->provided = (struct provided){.kind = BACKEND_DRIVE, .release = release};
 	drive->set = set;
 	drive->loop = engines->loop;
-	drive->readonly = options->readonly;
-	drive->discard = (enum block_discard)options->discard;
-	rc = options->drive ? stand_on(drive, options->drive, err)
-			    : open_image(drive, options, name, engines, log, err);
+	snprintf(drive->name, sizeof(drive->name), "%s", name);
+	drive->driver = options->driver;
+	drive->readonly = image->readonly;
+	drive->discard = (enum block_discard)image->discard;
+	rc = image->drive ? stand_on(drive, options, err)
+			  : open_image(drive, image, name, engines, log, err);
 	if (rc == 0)
 		rc = provided_add(set, &drive->provided, name, err);
 	if (rc)
@@ -105,7 +117,7 @@ static void report_one(struct provided *own, void *report)
 	const struct drive *drive = drive_of(own);
 
 	report_begin(report, NULL);
-	report_string(report, "drive", drive_name(drive));
+	drive_report_name(drive, report);
 	report_bool(report, "readonly", drive->readonly);
 	block_report_image(drive->block, report);
 	report_end(report);
@@ -134,7 +146,7 @@ int drive_resize(struct provided_set *set, const char *name, uint64_t size, stru
 {
 	struct provided *own;
 	struct resize_call call = {.size = size, .err = err};
-	int rc = provided_take(set, BACKEND_DRIVE, name, "resize", &own, err);
+	int rc = provided_take(set, BACKEND_DRIVE, name, "resize", "block_resize", &own, err);
 
 	if (rc)
 		return rc;
@@ -183,7 +195,7 @@ static int take(struct block **block, const struct block_options *options, const
 	int rc = check_options(options, err);
 
 	if (rc == 0)
-		rc = provided_take(set, BACKEND_DRIVE, options->drive, "drive", &own, err);
+		rc = provided_take(set, BACKEND_DRIVE, options->drive, "drive", dev->id, &own, err);
 	if (rc)
 		return rc;
 	assert(drive_of(own)->loop == dev->loop);

@@ -16,18 +16,28 @@
 struct device;
 struct drive;
 
+struct drive_options {
+	/*
+	 * With a path, or with `drive`, the name of the one to stand on; then only readonly and
+	 * discard count, and neither can allow what that one does not.
+	 */
+	struct block_options image;
+	bool writable;      /* not to be read-only because the one that it stands on is */
+	const char *driver; /* what reports call its kind; outlives the drive */
+};
+
 /*
  * Open one that belongs to the set until provided_remove(BACKEND_DRIVE) or the end of the set. All
  * drives of a set have the same engines and so one loop. name: as device_check_id wants it.
- * options: with a path, or with `drive`, the name of the one to stand on; then only readonly and
- * discard count, and neither can allow what that one does not. -EINVAL, -EEXIST, -ENOENT, -EBUSY,
- * and as block_open. Any thread that block_open may run on, one at a time.
+ * -EINVAL, -EEXIST, -ENOENT, -EBUSY, -EROFS (`writable` cannot be), and as block_open. Any thread
+ * that block_open may run on, one at a time.
  */
-int drive_add(struct provided_set *set, const char *name, const struct block_options *options,
+int drive_add(struct provided_set *set, const char *name, const struct drive_options *options,
 	      struct block_engines *engines, const struct log *log,
 	      struct vmm_error *err) MUST_CHECK;
 
-const char *drive_name(const struct drive *drive);
+/* Its name and driver, inside an object. */
+void drive_report_name(const struct drive *drive, struct report *report);
 
 /*
  * block_report for each, inside an array. Loop; that no drive is added or removed meanwhile is for

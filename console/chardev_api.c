@@ -122,7 +122,7 @@ static int api_open(struct chardev *cd, const char *args, struct vmm_error *err)
 {
 	struct api *a = api_of(cd);
 	struct provided *own;
-	int rc = provided_take(cd->provided, PROVIDED_CHARDEV, args, cd->what, &own, err);
+	int rc = provided_take(cd->provided, PROVIDED_CHARDEV, args, cd->what, NULL, &own, err);
 
 	if (rc)
 		return rc;

@@ -58,7 +58,7 @@ int chardev_acquire(struct chardev **out, const char *spec, const char *what,
 
 	if (chardev_is_spec(spec))
 		return chardev_create_for(out, spec, what, dev, err);
-	rc = provided_take(dev->env->provided, BACKEND_CHARDEV, spec, what, &own, err);
+	rc = provided_take(dev->env->provided, BACKEND_CHARDEV, spec, what, dev->id, &own, err);
 	if (rc == -ENOENT) /* which says what else it could have been */
 		return chardev_create_for(out, spec, what, dev, err);
 	if (rc)

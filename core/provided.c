@@ -9,13 +9,12 @@
 
 static const struct {
 	const char *name, *none; /* none: how a sentence begins that says that there is none */
-	const char *users;       /* what may have it */
 } kinds[] = {
-	[PROVIDED_CHARDEV] = {"stream", "the program has made no", "device"},
-	[PROVIDED_NETDEV] = {"network", "the program has made no", "device"},
-	[PROVIDED_REGION] = {"region", "the program has made no", "device"},
-	[BACKEND_CHARDEV] = {"chardev", "there is no", "device"},
-	[BACKEND_DRIVE] = {"drive", "there is no", "device or drive"},
+	[PROVIDED_CHARDEV] = {"stream", "the program has made no"},
+	[PROVIDED_NETDEV] = {"network", "the program has made no"},
+	[PROVIDED_REGION] = {"region", "the program has made no"},
+	[BACKEND_CHARDEV] = {"chardev", "there is no"},
+	[BACKEND_DRIVE] = {"drive", "there is no"},
 };
 
 void provided_init(struct provided_set *set)
@@ -96,35 +95,43 @@ void provided_del(struct provided_set *set, struct provided *own)
 	free(own->name);
 }
 
+/* Lock held. The name is valid as long. */
+static const char *user_of(const struct provided *own)
+{
+	return own->user ? own->user : "another device";
+}
+
 int provided_take(struct provided_set *set, enum provided_kind kind, const char *name,
-		  const char *what, struct provided **out, struct vmm_error *err)
+		  const char *what, const char *user, struct provided **out, struct vmm_error *err)
 {
 	struct provided *own = NULL;
-	bool taken = false;
+	int rc = 0;
 
 	if (set) {
 		pthread_mutex_lock(&set->lock);
 		own = find(set, kind, name);
-		if (own) {
-			taken = own->taken;
+		if (own && own->taken) {
+			rc = error_set(err, EBUSY, "%s: %s has the %s %s", what, user_of(own),
+				       kinds[kind].name, name);
+		} else if (own) {
 			own->taken = true;
+			own->user = user;
 		}
 		pthread_mutex_unlock(&set->lock);
 	}
 	if (!own)
 		return error_set(err, ENOENT, "%s: %s %s %s", what, kinds[kind].none,
 				 kinds[kind].name, name);
-	if (taken)
-		return error_set(err, EBUSY, "%s: another %s has the %s %s", what,
-				 kinds[kind].users, kinds[kind].name, name);
-	*out = own;
-	return 0;
+	if (rc == 0)
+		*out = own;
+	return rc;
 }
 
 void provided_give_back(struct provided_set *set, struct provided *own)
 {
 	pthread_mutex_lock(&set->lock);
 	own->taken = false;
+	own->user = NULL;
 	pthread_mutex_unlock(&set->lock);
 }
 
@@ -132,21 +139,20 @@ int provided_remove(struct provided_set *set, enum provided_kind kind, const cha
 		    struct vmm_error *err)
 {
 	struct provided *own;
-	bool taken = false;
+	int rc = 0;
 
 	pthread_mutex_lock(&set->lock);
 	own = find(set, kind, name);
-	if (own) {
-		taken = own->taken;
-		if (!taken)
-			list_del(&own->link);
-	}
-	pthread_mutex_unlock(&set->lock);
 	if (!own)
-		return error_set(err, ENOENT, "%s %s %s", kinds[kind].none, kinds[kind].name, name);
-	if (taken)
-		return error_set(err, EBUSY, "a %s has the %s %s: remove that first",
-				 kinds[kind].users, kinds[kind].name, name);
+		rc = error_set(err, ENOENT, "%s %s %s", kinds[kind].none, kinds[kind].name, name);
+	else if (own->taken)
+		rc = error_set(err, EBUSY, "%s has the %s %s: remove that first", user_of(own),
+			       kinds[kind].name, name);
+	else
+		list_del(&own->link);
+	pthread_mutex_unlock(&set->lock);
+	if (rc)
+		return rc;
 	free(own->name);
 	own->release(own);
 	return 0;

@@ -29,7 +29,8 @@ struct provided {
 	struct list link;
 	enum provided_kind kind;
 	char *name;
-	bool taken;                            /* guarded by the set's lock */
+	bool taken;                            /* guarded by the set's lock, as is: */
+	const char *user;                      /* who has it; NULL: free, or not known */
 	void (*release)(struct provided *own); /* frees it: at the end of the set, or removed */
 };
 
@@ -55,15 +56,17 @@ int provided_add(struct provided_set *set, struct provided *own, const char *nam
 void provided_del(struct provided_set *set, struct provided *own);
 
 /*
- * Take the one of this name. set may be NULL, which has none. what: begins the sentence.
- * -ENOENT, -EBUSY. Any thread.
+ * Take the one of this name. set may be NULL, which has none. what: begins the sentence. user: the
+ * name of who takes it, for the sentence that another one hears; stays valid until it is given
+ * back; NULL: not known. -ENOENT, -EBUSY. Any thread.
  */
 int provided_take(struct provided_set *set, enum provided_kind kind, const char *name,
-		  const char *what, struct provided **own, struct vmm_error *err) MUST_CHECK;
+		  const char *what, const char *user, struct provided **own,
+		  struct vmm_error *err) MUST_CHECK;
 void provided_give_back(struct provided_set *set, struct provided *own);
 
 /*
- * Take the one of this name out and release it. -ENOENT; -EBUSY: a device has it. Any thread that
+ * Take the one of this name out and release it. -ENOENT; -EBUSY: somebody has it. Any thread that
  * `release` may run on.
  */
 int provided_remove(struct provided_set *set, enum provided_kind kind, const char *name,

@@ -128,7 +128,7 @@ static int api_open(struct net *net, struct vmm_error *err)
 {
 	struct net_api *a = container_of(net, struct net_api, net);
 	struct provided *own;
-	int rc = provided_take(net->provided, PROVIDED_NETDEV, a->name, net->what, &own, err);
+	int rc = provided_take(net->provided, PROVIDED_NETDEV, a->name, net->what, NULL, &own, err);
 
 	if (rc)
 		return rc;

@@ -70,7 +70,8 @@ static int region_realize(struct device *dev, struct vmm_error *err)
 {
 	struct region_device *d = container_of(dev, struct region_device, dev);
 	struct provided *own;
-	int rc = provided_take(dev->env->provided, PROVIDED_REGION, dev->id, "region", &own, err);
+	int rc = provided_take(dev->env->provided, PROVIDED_REGION, dev->id, "region", dev->id,
+			       &own, err);
 
 	if (rc)
 		return rc;
@@ -128,7 +129,7 @@ static void forget_region(struct vmm *vm, const struct vmm_region *r, const char
 {
 	struct provided *own;
 
-	if (provided_take(&vm->provided, PROVIDED_REGION, id, "region", &own, NULL))
+	if (provided_take(&vm->provided, PROVIDED_REGION, id, "region", NULL, &own, NULL))
 		return;
 	if (own != &r->provided) {
 		provided_give_back(&vm->provided, own);

@@ -59,7 +59,6 @@ const struct device_class *device_class_get(const char *name, struct vmm_error *
 
 	if (!cls)
 		error_set(err, EINVAL, "there is no device \"%s\"%s%s%s", name,
-			  near ? "; did you mean \"" : " (--device help lists them)",
-			  near ? near : "", near ? "\"?" : "");
+			  near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 	return cls;
 }

@@ -54,18 +54,30 @@ bool machine_answered(struct vmm *vm, uint64_t ticket)
 	return answered;
 }
 
-void machine_finish(struct vmm *vm, enum vmm_exit_kind kind, uint32_t value,
-		    const struct vmm_error *err)
+static void finish(struct vmm *vm, const struct vmm_result *result, bool client_quit)
 {
 	pthread_mutex_lock(&vm->lock);
 	if (vm->result.kind == VMM_EXIT_NONE) {
-		vm->result.kind = kind;
-		vm->result.value = value;
-		if (err)
-			vm->result.error = *err;
+		vm->result = *result;
+		vm->client_quit = client_quit;
 	}
 	leave_request(vm, MACHINE_REQUEST_STOP);
 	pthread_mutex_unlock(&vm->lock);
+}
+
+void machine_finish(struct vmm *vm, enum vmm_exit_kind kind, uint32_t value,
+		    const struct vmm_error *err)
+{
+	struct vmm_result result = {.kind = kind, .value = value};
+
+	if (err)
+		result.error = *err;
+	finish(vm, &result, false);
+}
+
+void machine_quit(struct vmm *vm)
+{
+	finish(vm, &(struct vmm_result){.kind = VMM_EXIT_STOPPED}, true);
 }
 
 static void notify(struct vmm *vm, enum machine_notice_kind kind, uint64_t value)
@@ -372,7 +384,10 @@ static void control_stop(struct vmm *vm)
 	quiesce_devices(vm);
 	set_state(vm, MACHINE_STOPPED);
 	pthread_mutex_unlock(&vm->devices_lock);
-	notify(vm, MACHINE_NOTICE_STOPPED, vm->result.kind); /* which is settled */
+	/* The result is settled. */
+	machine_notify(&vm->watchers, &(struct machine_notice){.kind = MACHINE_NOTICE_STOPPED,
+							       .value = vm->result.kind,
+							       .client = vm->client_quit});
 	/* Who has waited for the end finds the last event. */
 	pthread_mutex_lock(&vm->lock);
 	vm->end_told = true;

@@ -115,6 +115,7 @@ struct vmm {
 	uint64_t asked;    /* requests so far: each has its number as a ticket */
 	uint64_t answered; /* tickets up to this one have been dealt with */
 	struct vmm_result result;
+	bool client_quit;      /* result: stopped, as a client of the control socket asked for */
 	bool end_told;         /* the watchers know that it has stopped */
 	bool guest_reset;      /* the next reset is the guest's wish */
 	uint32_t ejected;      /* PCI slots whose device the guest has let go of */
@@ -133,6 +134,8 @@ bool machine_answered(struct vmm *vm, uint64_t ticket);
 /* Stop for good with this result; the first result counts. */
 void machine_finish(struct vmm *vm, enum vmm_exit_kind kind, uint32_t value,
 		    const struct vmm_error *err);
+/* As vmm_stop, for a client of the control socket that asked for it. */
+void machine_quit(struct vmm *vm);
 
 /* env->event of the machine's devices. */
 void machine_device_event(const struct device_env *env, enum machine_event event, uint32_t value);
@@ -190,7 +193,7 @@ void machine_take_out(struct vmm *vm, struct machine_device *md);
  */
 int machine_add_chardev(struct vmm *vm, const char *name, const char *spec, char **place,
 			struct vmm_error *err) MUST_CHECK;
-int machine_add_drive(struct vmm *vm, const char *name, const struct block_options *options,
+int machine_add_drive(struct vmm *vm, const char *name, const struct drive_options *options,
 		      struct vmm_error *err) MUST_CHECK;
 /* Remove one that no device has. -ENOENT, -EBUSY. */
 int machine_remove_backend(struct vmm *vm, enum provided_kind kind, const char *name,

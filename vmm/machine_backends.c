@@ -73,7 +73,7 @@ int machine_add_chardev(struct vmm *vm, const char *name, const char *spec, char
 	return unlock_with(vm, call.rc);
 }
 
-int machine_add_drive(struct vmm *vm, const char *name, const struct block_options *options,
+int machine_add_drive(struct vmm *vm, const char *name, const struct drive_options *options,
 		      struct vmm_error *err)
 {
 	int ret = lock_for_one_more(vm, name, err);

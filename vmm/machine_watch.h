@@ -16,10 +16,10 @@ enum machine_notice_kind {
 	MACHINE_NOTICE_RESET,     /* guest: it asked for it */
 	MACHINE_NOTICE_POWERDOWN, /* the power button was pressed */
 	MACHINE_NOTICE_PANIC,     /* value: pvpanic event bits */
-	MACHINE_NOTICE_STOPPED,   /* for good; value: enum vmm_exit_kind */
-	MACHINE_NOTICE_DELETED,   /* the device `id` is gone */
-	MACHINE_NOTICE_ADDED,     /* the device `id` has come while the VM runs */
-	MACHINE_NOTICE_ERROR,     /* the driver of `id` broke a rule; text: which */
+	MACHINE_NOTICE_STOPPED, /* for good; value: enum vmm_exit_kind; client: one asked for it */
+	MACHINE_NOTICE_DELETED, /* the device `id` is gone */
+	MACHINE_NOTICE_ADDED,   /* the device `id` has come while the VM runs */
+	MACHINE_NOTICE_ERROR,   /* the driver of `id` broke a rule; text: which */
 	MACHINE_NOTICE_PORT, /* the guest opened (value 1) or closed (0) the port `id`; text: name
 			      */
 	MACHINE_NOTICE_BALLOON, /* value: bytes that the guest has left */
@@ -28,7 +28,7 @@ enum machine_notice_kind {
 
 struct machine_notice {
 	enum machine_notice_kind kind;
-	bool guest;
+	bool guest, client; /* client: of the control socket */
 	uint64_t value;
 	const char *id, *text; /* only for the time of the call; may be NULL */
 };

@@ -236,14 +236,20 @@ static const struct qmp_member cache_members[] = {
 
 /* What a node, or a node and the one below it, say together. */
 struct drive_wishes {
-	struct block_options options;
+	struct drive_options drive;
 	bool auto_readonly;
 	bool direct, no_flush;
 };
 
-static bool is_file_driver(const char *driver)
+/* The driver of a protocol node, in words that outlive the call, or NULL. */
+static const char *file_driver(const char *driver)
 {
-	return !strcmp(driver, "file") || !strcmp(driver, "host_device");
+	static const char *const drivers[] = {"file", "host_device"};
+
+	for (size_t i = 0; i < ARRAY_SIZE(drivers); i++)
+		if (!strcmp(driver, drivers[i]))
+			return drivers[i];
+	return NULL;
 }
 
 static int take_cache(struct qmp_call *call, const json_t *node, struct drive_wishes *wishes)
@@ -262,9 +268,9 @@ static int take_cache(struct qmp_call *call, const json_t *node, struct drive_wi
 	if (wishes->direct && wishes->no_flush)
 		return error_set(&call->err, ENOTSUP,
 				 "'cache': direct and no-flush together are not offered");
-	wishes->options.cache = wishes->direct     ? BLOCK_CACHE_NONE
-				: wishes->no_flush ? BLOCK_CACHE_UNSAFE
-						   : BLOCK_CACHE_WRITEBACK;
+	wishes->drive.image.cache = wishes->direct     ? BLOCK_CACHE_NONE
+				    : wishes->no_flush ? BLOCK_CACHE_UNSAFE
+						       : BLOCK_CACHE_WRITEBACK;
 	return 0;
 }
 
@@ -307,11 +313,22 @@ static int take_node(struct qmp_call *call, const json_t *node, struct drive_wis
 	    take_cache(call, node, wishes))
 		return -call->err.code;
 	if (!unmap)
-		wishes->options.discard = BLOCK_DISCARD_IGNORE;
+		wishes->drive.image.discard = BLOCK_DISCARD_IGNORE;
 	if (engine < (int)ARRAY_SIZE(engines))
-		wishes->options.engine = engines[engine];
-	wishes->options.readonly |= json_is_true(json_object_get(node, "read-only"));
+		wishes->drive.image.engine = engines[engine];
+	wishes->drive.image.readonly |= json_is_true(json_object_get(node, "read-only"));
 	wishes->auto_readonly |= json_is_true(json_object_get(node, "auto-read-only"));
+	return 0;
+}
+
+/* What is to be written needs a file that can be; whether a named one can, drive_add knows. */
+static int check_writable(struct qmp_call *call, const json_t *file,
+			  const struct drive_wishes *wishes)
+{
+	if (wishes->drive.writable && !wishes->auto_readonly &&
+	    json_is_true(json_object_get(file, "read-only")))
+		return error_set(&call->err, EROFS,
+				 "Parameter 'read-only' cannot be false: 'file' is read-only");
 	return 0;
 }
 
@@ -351,7 +368,7 @@ static int check_format(struct qmp_call *call)
 				 "Invalid parameter type for 'file', expected: object or string");
 	if (qmp_check_members(file_node_members, false, file, "file.", &call->err))
 		return -call->err.code;
-	return is_file_driver(string_in(file, "driver"))
+	return file_driver(string_in(file, "driver"))
 		       ? 0
 		       : unknown_choice(call, "file.driver", string_in(file, "driver"),
 					"file, host_device");
@@ -363,25 +380,32 @@ static int take_wishes(struct qmp_call *call, struct drive_wishes *wishes)
 	const json_t *file = json_object_get(call->args, "file");
 	int rc;
 
-	if (is_file_driver(driver))
+	wishes->drive.driver = file_driver(driver);
+	if (wishes->drive.driver)
 		rc = check_protocol(call);
 	else if (!strcmp(driver, "raw"))
 		rc = check_format(call);
 	else
 		rc = unknown_choice(call, "driver", driver, "raw, file, host_device");
+	if (!wishes->drive.driver)
+		wishes->drive.driver = "raw";
 	if (rc == 0)
 		rc = take_node(call, call->args, wishes);
 	if (rc)
 		return rc;
+	wishes->drive.writable = json_is_false(json_object_get(call->args, "read-only"));
 	if (!call_string(call, "discard"))
-		wishes->options.discard = BLOCK_DISCARD_IGNORE; /* as in QEMU */
+		wishes->drive.image.discard = BLOCK_DISCARD_IGNORE; /* as in QEMU */
 	if (json_is_string(file)) {
-		wishes->options.drive = (char *)(uintptr_t)json_string_value(file);
+		wishes->drive.image.drive = (char *)(uintptr_t)json_string_value(file);
 		return 0;
 	}
 	if (file)
 		rc = take_node(call, file, wishes);
-	wishes->options.path = (char *)(uintptr_t)string_in(file ? file : call->args, "filename");
+	if (rc == 0)
+		rc = check_writable(call, file, wishes);
+	wishes->drive.image.path =
+		(char *)(uintptr_t)string_in(file ? file : call->args, "filename");
 	return rc;
 }
 
@@ -393,10 +417,11 @@ int run_blockdev_add(struct qmp_call *call)
 
 	if (rc)
 		return rc;
-	rc = machine_add_drive(call_vm(call), name, &wishes.options, &call->err);
+	rc = machine_add_drive(call_vm(call), name, &wishes.drive, &call->err);
 	if (wishes.auto_readonly && (rc == -EACCES || rc == -EPERM || rc == -EROFS)) {
-		wishes.options.readonly = true;
-		rc = machine_add_drive(call_vm(call), name, &wishes.options, &call->err);
+		wishes.drive.image.readonly = true;
+		wishes.drive.writable = false;
+		rc = machine_add_drive(call_vm(call), name, &wishes.drive, &call->err);
 	}
 	return rc;
 }

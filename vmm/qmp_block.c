@@ -64,6 +64,14 @@ static const char *node_name(const char *id, const json_t *status)
 	return drive ? json_string_value(drive) : id;
 }
 
+/* What comes along with a device is raw. */
+static const char *driver_of(const json_t *status)
+{
+	const json_t *driver = json_object_get(status, "drive-driver");
+
+	return driver ? json_string_value(driver) : "raw";
+}
+
 static json_t *describe_node(const char *id, const json_t *status)
 {
 	json_t *size = json_object_get(status, "size"), *path = json_object_get(status, "path");
@@ -71,10 +79,10 @@ static json_t *describe_node(const char *id, const json_t *status)
 
 	node = json_pack("{s:O,s:s,s:O,s:s,s:i,s:b,s:s,s:i,s:o,s:{s:O,s:s,s:O}}", "file", path,
 			 "node-name", node_name(id, status), "ro",
-			 json_object_get(status, "readonly"), "drv", "raw", "backing_file_depth", 0,
-			 "encrypted", 0, "detect_zeroes", "off", "write_threshold", 0, "cache",
-			 describe_cache(status), "image", "filename", path, "format", "raw",
-			 "virtual-size", size);
+			 json_object_get(status, "readonly"), "drv", driver_of(status),
+			 "backing_file_depth", 0, "encrypted", 0, "detect_zeroes", "off",
+			 "write_threshold", 0, "cache", describe_cache(status), "image", "filename",
+			 path, "format", driver_of(status), "virtual-size", size);
 	json_object_update_new(node, describe_limits(status));
 	return node;
 }
@@ -264,10 +272,14 @@ int run_block_resize(struct qmp_call *call)
 	const char *device = call_string(call, "device"), *node = call_string(call, "node-name");
 	int64_t size = call_int(call, "size");
 
+	if (!device == !node)
+		return error_set(&call->err, EINVAL,
+				 device ? "Parameters 'device' and 'node-name' exclude each other"
+					: "Parameter 'device' or 'node-name' is missing");
 	if (size < 1)
 		return error_set(&call->err, EINVAL, "Parameter 'size' expects a size above 0");
-	return node && !device ? resize_node(call, node, (uint64_t)size)
-			       : resize_disk(call, device, (uint64_t)size);
+	return node ? resize_node(call, node, (uint64_t)size)
+		    : resize_disk(call, device, (uint64_t)size);
 }
 
 int run_throttle(struct qmp_call *call)

@@ -37,7 +37,7 @@ static int run_quit(struct qmp_call *call UNUSED)
 
 static void after_quit(void *opaque)
 {
-	vmm_stop(opaque);
+	machine_quit(opaque);
 }
 
 /* ---- what there is to know ---- */
@@ -245,7 +245,8 @@ const struct qmp_command control_commands[] = {
 	{"balloon", .args = balloon_args, .run = run_balloon},
 	{"set_link", .args = link_args, .run = run_set_link},
 	{"device_add", .args = add_args, .open = true, .run = run_device_add,
-	 DIFFERS("vmm-backend-in-options")},
+	 DIFFERS("vmm-backend-in-options", "vmm-addr-is-ignored", "vmm-bootindex-is-ignored",
+		 "vmm-device-id-is-ignored")},
 	{"device_del", .args = del_args, .run = run_device_del, DIFFERS("vmm-force")},
 	{"chardev-add", .args = chardev_add_args, .run = run_chardev_add, ANSWERS,
 	 DIFFERS("vmm-only-unix-server-file-pty-null-ringbuf")},

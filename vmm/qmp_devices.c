@@ -18,7 +18,9 @@ int run_device_add(struct qmp_call *call)
 	char *options;
 	int rc;
 
-	translate_device(call);
+	rc = translate_device(call);
+	if (rc)
+		return rc;
 	options = options_of(call, call->args, without);
 	if (!options)
 		return -call->err.code;

@@ -68,7 +68,8 @@ static const struct qmp_limited tray_move = {"DEVICE_TRAY_MOVED", 8, tray_moved}
 
 /* ---- the rest ---- */
 
-static json_t *shutdown_data(enum vmm_exit_kind kind)
+/* QEMU's words (ShutdownCause); a program that stops its VM does so as it is told to end itself. */
+static json_t *shutdown_data(enum vmm_exit_kind kind, bool client)
 {
 	bool guest = false;
 	const char *reason = "host-error";
@@ -88,7 +89,7 @@ static json_t *shutdown_data(enum vmm_exit_kind kind)
 		reason = "guest-panic";
 		break;
 	case VMM_EXIT_STOPPED:
-		reason = "host-qmp-quit";
+		reason = client ? "host-qmp-quit" : "host-signal";
 		break;
 	case VMM_EXIT_QUIT:
 		reason = "host-ui";
@@ -129,7 +130,8 @@ static void on_notice(struct machine_watcher *watcher, const struct machine_noti
 		break;
 	case MACHINE_NOTICE_STOPPED:
 		qmp_limiter_end(&c->limiter, NULL);
-		qmp_tell(c->qmp, "SHUTDOWN", shutdown_data((enum vmm_exit_kind)n->value));
+		qmp_tell(c->qmp, "SHUTDOWN",
+			 shutdown_data((enum vmm_exit_kind)n->value, n->client));
 		break;
 	case MACHINE_NOTICE_DELETED:
 		qmp_limiter_end(&c->limiter, n->id);

@@ -44,8 +44,11 @@ int call_action(struct qmp_call *call, const char *id, const char *action, const
  */
 char *options_of(struct qmp_call *call, const json_t *object, const char *const *without);
 
-/* qmp_names.c: in the arguments of device_add, QEMU's names become ours. */
-void translate_device(struct qmp_call *call);
+/*
+ * qmp_names.c: in the arguments of device_add, QEMU's names become ours, and what has no meaning
+ * here is left out. Returns 0, or -EINVAL with call->err set.
+ */
+int translate_device(struct qmp_call *call);
 
 /* qmp_backends.c */
 int run_chardev_add(struct qmp_call *call);

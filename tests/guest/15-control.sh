@@ -164,7 +164,7 @@ fi
 expect 'a controller for ports' 0 '' -- "$vmm" device add one virtio-serial,id=ser0
 expect 'a port takes it' 0 '{}' -- "$vmm" qmp one device_add \
 	'{"driver":"virtserialport","id":"p0","bus":"ser0.0","chardev":"c0","name":"org.x"}'
-expect 'it is in use then' 1 'a device has the chardev c0' -- "$vmm" qmp one chardev-remove '{"id":"c0"}'
+expect 'it is in use then' 1 'p0 has the chardev c0' -- "$vmm" qmp one chardev-remove '{"id":"c0"}'
 expect 'the port goes' 0 '' -- "$vmm" device del one p0
 expect 'another port takes it' 0 '' -- "$vmm" device add one serial-port,id=p1,chardev=c0
 expect 'and goes' 0 '' -- "$vmm" device del one p1
@@ -179,7 +179,7 @@ expect 'a drive is added' 0 '{}' -- "$vmm" qmp one blockdev-add "$drive"
 expect 'its image is locked' 1 'lock' -- "$vmm" device add one "scsi-disk,path=$more,id=s0"
 expect 'a disk takes it' 0 '{}' -- "$vmm" qmp one device_add \
 	'{"driver":"scsi-hd","id":"s0","drive":"n0","bus":"scsi0.0","scsi-id":1}'
-expect 'it is in use then' 1 'the drive n0' -- "$vmm" qmp one blockdev-del '{"node-name":"n0"}'
+expect 'it is in use then' 1 's0 has the drive n0' -- "$vmm" qmp one blockdev-del '{"node-name":"n0"}'
 expect 'it is grown under its own name' 0 '{}' -- "$vmm" qmp one block_resize '{"node-name":"n0","size":2097152}'
 expect 'the disk goes' 0 '' -- "$vmm" device del one s0
 expect 'the drive goes' 0 '{}' -- "$vmm" qmp one blockdev-del '{"node-name":"n0"}'

@@ -18,14 +18,21 @@ static struct provided_set set;
 static struct block_engines engines;
 static struct device_env env;
 static struct device dev;
+static char dev_id[] = "dev";
+
+static int try_add(const char *name, const struct block_options *image)
+{
+	const struct drive_options options = {.image = *image, .driver = "file"};
+
+	return drive_add(&set, name, &options, &engines, &f.log, &f.err);
+}
 
 static void add_drive(const char *name, enum block_cache cache)
 {
 	struct block_options options = f.options;
 
 	options.cache = cache;
-	cr_assert_eq(drive_add(&set, name, &options, &engines, &f.log, &f.err), 0, "%s",
-		     f.err.message);
+	cr_assert_eq(try_add(name, &options), 0, "%s", f.err.message);
 }
 
 static void setup(void)
@@ -34,7 +41,7 @@ static void setup(void)
 	provided_init(&set);
 	engines.loop = f.loop;
 	env = (struct device_env){.log = &f.log, .loop = f.loop, .provided = &set};
-	dev = (struct device){.env = &env, .loop = f.loop, .id = (char[]){"dev"}};
+	dev = (struct device){.env = &env, .loop = f.loop, .id = dev_id};
 }
 
 static void teardown(void)
@@ -134,8 +141,8 @@ Test(drive, one_device_at_a_time_has_it_and_it_is_locked_until_it_is_removed)
 	const struct block_options by_name = {.drive = (char[]){"d"}};
 
 	add_drive("d", BLOCK_CACHE_WRITEBACK);
-	cr_assert_eq(drive_add(&set, "e", &f.options, &engines, &f.log, &f.err), -EAGAIN);
-	cr_assert_eq(drive_add(&set, "d", &f.options, &engines, &f.log, &f.err), -EEXIST);
+	cr_assert_eq(try_add("e", &f.options), -EAGAIN);
+	cr_assert_eq(try_add("d", &f.options), -EEXIST);
 	cr_assert_eq(acquire("d", 0), 0);
 	cr_assert_eq(block_acquire(&second, &by_name, &dev, NULL, &f.err), -EBUSY);
 	cr_assert_eq(drive_resize(&set, "d", 2 * SIZE, &f.err), -EBUSY);
@@ -177,8 +184,7 @@ static void stand(const char *name, const char *base, bool readonly, enum block_
 		.discard = (int)discard,
 	};
 
-	cr_assert_eq(drive_add(&set, name, &options, &engines, &f.log, &f.err), 0, "%s",
-		     f.err.message);
+	cr_assert_eq(try_add(name, &options), 0, "%s", f.err.message);
 }
 
 Test(drive, on_another_it_is_a_second_name_of_the_image)
@@ -192,7 +198,7 @@ Test(drive, on_another_it_is_a_second_name_of_the_image)
 	cr_assert_eq(acquire("base", 0), -EBUSY);
 	cr_assert_eq(acquire("top", 0), -EBUSY);
 	cr_assert_eq(provided_remove(&set, BACKEND_DRIVE, "base", &f.err), -EBUSY);
-	cr_assert_str_eq(f.err.message, "a device or drive has the drive base: remove that first");
+	cr_assert_str_eq(f.err.message, "top has the drive base: remove that first");
 	cr_assert_eq(drive_resize(&set, "roof", 2 * SIZE, &f.err), 0, "%s", f.err.message);
 	cr_assert_eq(acquire("roof", 0), 0, "%s", f.err.message);
 	cr_assert_eq(block_info(f.block)->size, 2 * SIZE);
@@ -216,12 +222,12 @@ Test(drive, on_another_it_may_be_allowed_less_but_not_more)
 	unsigned char *data = pages(4096);
 
 	options.discard = BLOCK_DISCARD_IGNORE;
-	cr_assert_eq(drive_add(&set, "base", &options, &engines, &f.log, &f.err), 0);
+	cr_assert_eq(try_add("base", &options), 0);
 	stand("top", "base", true, BLOCK_DISCARD_UNMAP);
 	stand("roof", "top", false, BLOCK_DISCARD_UNMAP);
-	cr_assert(told("\"drive\":\"base\",\"readonly\":false"));
-	cr_assert(told("\"drive\":\"top\",\"readonly\":true"));
-	cr_assert(told("\"drive\":\"roof\",\"readonly\":true"));
+	cr_assert(told("\"drive\":\"base\",\"drive-driver\":\"file\",\"readonly\":false"));
+	cr_assert(told("\"drive\":\"top\",\"drive-driver\":\"file\",\"readonly\":true"));
+	cr_assert(told("\"drive\":\"roof\",\"drive-driver\":\"file\",\"readonly\":true"));
 	cr_assert_eq(acquire("roof", 0), 0, "%s", f.err.message);
 	cr_assert(block_info(f.block)->readonly);
 	cr_assert_not(block_info(f.block)->can_discard);
@@ -236,17 +242,34 @@ Test(drive, on_another_it_may_be_allowed_less_but_not_more)
 	free(data);
 }
 
+Test(drive, on_one_that_is_read_only_it_cannot_be_writable)
+{
+	struct drive_options options = {
+		.image = {.drive = (char[]){"base"}}, .writable = true, .driver = "raw"};
+	struct block_options image = f.options;
+
+	image.readonly = true;
+	cr_assert_eq(try_add("base", &image), 0, "%s", f.err.message);
+	cr_assert_eq(drive_add(&set, "top", &options, &engines, &f.log, &f.err), -EROFS);
+	cr_assert_str_eq(f.err.message, "the node base is read-only");
+	/* Which is still free. */
+	options.writable = false;
+	cr_assert_eq(drive_add(&set, "top", &options, &engines, &f.log, &f.err), 0, "%s",
+		     f.err.message);
+	cr_assert(told("\"drive\":\"top\",\"drive-driver\":\"raw\",\"readonly\":true"));
+}
+
 Test(drive, on_one_that_is_not_free_it_cannot_be)
 {
 	struct block_options options = {.drive = (char[]){"base"}};
 
-	cr_assert_eq(drive_add(&set, "top", &options, &engines, &f.log, &f.err), -ENOENT);
+	cr_assert_eq(try_add("top", &options), -ENOENT);
 	add_drive("base", BLOCK_CACHE_WRITEBACK);
-	cr_assert_eq(drive_add(&set, "base", &options, &engines, &f.log, &f.err), -EEXIST);
+	cr_assert_eq(try_add("base", &options), -EEXIST);
 	cr_assert_eq(acquire("base", 0), 0, "%s", f.err.message);
-	cr_assert_eq(drive_add(&set, "top", &options, &engines, &f.log, &f.err), -EBUSY);
-	cr_assert_str_eq(f.err.message, "drive: another device or drive has the drive base");
+	cr_assert_eq(try_add("top", &options), -EBUSY);
+	cr_assert_str_eq(f.err.message, "drive: dev has the drive base");
 	release();
 	stand("top", "base", false, BLOCK_DISCARD_UNMAP);
-	cr_assert_eq(drive_add(&set, "side", &options, &engines, &f.log, &f.err), -EBUSY);
+	cr_assert_eq(try_add("side", &options), -EBUSY);
 }

@@ -104,8 +104,9 @@ Test(qmp_backends, a_stream_stays_while_ports_come_and_go)
 		does(request("device_add", "'driver':'virtserialport','id':'p1','chardev':'c0',"
 					   "'bus':'ser0.0','name':'org.x'"));
 		refuses(request("device_add", "'driver':'serial-port','id':'p2','chardev':'c0'"),
-			"another device has the chardev c0");
-		refuses(removal("chardev-remove", "id", "c0"), "a device has the chardev c0");
+			"p1 has the chardev c0");
+		refuses(removal("chardev-remove", "id", "c0"),
+			"p1 has the chardev c0: remove that first");
 		answers("{\"execute\":\"vmm-action\",\"arguments\":{\"id\":\"p1\",\"action\":"
 			"\"status\"}}",
 			"\"chardev-id\":\"c0\",\"guest-open\":false,\"host-open\":true");
@@ -127,7 +128,7 @@ Test(qmp_backends, a_serial_port_takes_one_before_the_start)
 	does(request("device_add", "'driver':'isa-serial','id':'com1','chardev':'c0'"));
 	answers("{\"execute\":\"query-chardev\"}",
 		"{\"filename\":\"ring\",\"frontend-open\":true,\"label\":\"c0\"}");
-	refuses(removal("chardev-remove", "id", "c0"), "a device has");
+	refuses(removal("chardev-remove", "id", "c0"), "com1 has the chardev c0");
 	does(removal("device_del", "id", "com1"));
 	does(removal("chardev-remove", "id", "c0"));
 }
@@ -216,8 +217,9 @@ Test(qmp_backends, a_drive_stays_while_disks_come_and_go)
 		does(request("device_add", "'driver':'scsi-hd','id':'s1','drive':'d1',"
 					   "'bus':'scsi0.0','scsi-id':1"));
 		refuses(request("device_add", "'driver':'scsi-disk','target':2,'drive':'d1'"),
-			"another device or drive has the drive d1");
-		refuses(removal("blockdev-del", "node-name", "d1"), "has the drive d1");
+			"drive: s1 has the drive d1");
+		refuses(removal("blockdev-del", "node-name", "d1"),
+			"s1 has the drive d1: remove that first");
 		answers("{\"execute\":\"query-block\"}", "\"node-name\":\"d1\"");
 		answers("{\"execute\":\"query-blockstats\"}",
 			"\"device\":\"s1\",\"node-name\":\"d1\"");
@@ -239,7 +241,8 @@ Test(qmp_backends, a_pci_disk_takes_one_and_gives_it_back)
 				   "'bus':'pcie.0','logical_block_size':4096"));
 	start();
 	answers("{\"execute\":\"vmm-action\",\"arguments\":{\"id\":\"v1\",\"action\":\"status\"}}",
-		"\"drive\":\"d1\"");
+		"\"drive\":\"d1\",\"drive-driver\":\"file\"");
+	answers("{\"execute\":\"query-block\"}", "\"drv\":\"file\"");
 	does(request("device_del", "'id':'v1','force':true"));
 	does(removal("blockdev-del", "node-name", "d1"));
 	cr_assert_eq(unlink(in_dir("d.img")), 0);
@@ -280,13 +283,17 @@ Test(qmp_backends, a_node_on_another_by_its_name)
 	for (int i = 0; i < 2; i++) {
 		does(request("blockdev-add", add_format, i ? "true" : "false"));
 		answers(nodes, "\"node-name\":\"libvirt-1-storage\",\"ro\":false");
+		answers(nodes, "\"drv\":\"raw\"");
+		answers(nodes, "\"drv\":\"file\"");
 		answers(nodes, i ? "\"node-name\":\"libvirt-1-format\",\"ro\":true"
 				 : "\"node-name\":\"libvirt-1-format\",\"ro\":false");
 		does(request("device_add",
 			     "'driver':'scsi-hd','id':'s1','bus':'scsi0.0','scsi-id':1,"
 			     "'drive':'libvirt-1-format'"));
-		refuses(removal("blockdev-del", "node-name", "libvirt-1-format"), "remove that");
-		refuses(removal("blockdev-del", "node-name", "libvirt-1-storage"), "remove that");
+		refuses(removal("blockdev-del", "node-name", "libvirt-1-format"),
+			"s1 has the drive libvirt-1-format: remove that");
+		refuses(removal("blockdev-del", "node-name", "libvirt-1-storage"),
+			"libvirt-1-format has the drive libvirt-1-storage: remove that");
 		answer = ask("{\"execute\":\"query-block\"}");
 		cr_assert_not_null(strstr(answer, "\"node-name\":\"libvirt-1-format\""), "%s",
 				   answer);
@@ -332,7 +339,7 @@ Test(qmp_backends, cache_and_access_of_both_nodes_count)
 	make_image("d.img", 1 << 20);
 	start();
 	does(request("blockdev-add",
-		     "'driver':'raw','node-name':'d1','read-only':false,'detect-zeroes':'off',"
+		     "'driver':'raw','node-name':'d1','detect-zeroes':'off',"
 		     "'force-share':false,'discard':'unmap','file':{'driver':'file','filename':"
 		     "'%s','read-only':true,'aio':'threads','locking':'auto',"
 		     "'cache':{'no-flush':true}}",
@@ -342,6 +349,31 @@ Test(qmp_backends, cache_and_access_of_both_nodes_count)
 	does(removal("blockdev-del", "node-name", "d1"));
 	does(blockdev_add("d1", "d.img", ""));
 	answers(nodes, "\"node-name\":\"d1\",\"ro\":false");
+	cr_assert_eq(unlink(in_dir("d.img")), 0);
+}
+
+Test(qmp_backends, a_node_on_one_that_is_read_only_is_read_only_but_not_unasked)
+{
+	const char *nodes = "{\"execute\":\"query-named-block-nodes\"}";
+	static const char *const ways[] = {"'file':'base'", "'file':'base','read-only':true",
+					   "'file':'base','read-only':false,'auto-read-only':true"};
+
+	make_image("d.img", 1 << 20);
+	start();
+	refuses(request("blockdev-add", "'driver':'raw','node-name':'top','read-only':false,'file':"
+					"{'driver':'file','filename':'/x','read-only':true}"),
+		"'file' is read-only");
+	does(request("blockdev-add",
+		     "'driver':'file','node-name':'base','filename':'%s','read-only':true",
+		     in_dir("d.img")));
+	refuses(request("blockdev-add",
+			"'driver':'raw','node-name':'top','file':'base','read-only':false"),
+		"the node base is read-only");
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+		does(request("blockdev-add", "'driver':'raw','node-name':'top',%s", ways[i]));
+		answers(nodes, "\"node-name\":\"top\",\"ro\":true");
+		does(removal("blockdev-del", "node-name", "top"));
+	}
 	cr_assert_eq(unlink(in_dir("d.img")), 0);
 }
 
@@ -423,6 +455,44 @@ Test(qmp_backends, a_drive_that_cannot_be_is_refused_and_leaves_nothing)
 		"bus=nowhere");
 	/* None of these has kept it. */
 	does(removal("blockdev-del", "node-name", "d1"));
+}
+
+/* What libvirt says of its disks and network cards. */
+Test(qmp_backends, what_has_no_meaning_here_is_taken_if_it_changes_nothing)
+{
+	static const char *const wrong[][2] = {
+		{"'driver':'virtio-rng-pci','addr':'0x20'", "'addr' accepts only a PCI slot"},
+		{"'driver':'virtio-rng-pci','addr':'03.8'", "'addr' accepts only a PCI slot"},
+		{"'driver':'virtio-rng-pci','addr':'03.0x'", "'addr' accepts only a PCI slot"},
+		{"'driver':'virtio-rng-pci','addr':''", "'addr' accepts only a PCI slot"},
+		{"'driver':'virtio-rng-pci','addr':[]", "'addr' accepts only a PCI slot"},
+		{"'driver':'scsi-hd','drive':'d1','channel':1", "'channel' accepts only 0"},
+		{"'driver':'scsi-hd','drive':'d1','bootindex':'x'", "'bootindex' accepts only"},
+		{"'driver':'scsi-hd','drive':'d1','write-cache':'off'",
+		 "'write-cache' accepts only"},
+		{"'driver':'scsi-hd','drive':'d1','device_id':7.5", "'device_id' accepts only"},
+		/* Of devices that have no such thing. */
+		{"'driver':'virtio-rng-pci','bootindex':1", "bootindex"},
+		{"'driver':'virtio-rng-pci','channel':0", "channel"},
+		{"'driver':'scsi-hd','drive':'d1','addr':'0x3'", "addr"},
+	};
+
+	make_image("d.img", 1 << 20);
+	start();
+	does(blockdev_add("d1", "d.img", ""));
+	for (size_t i = 0; i < ARRAY_SIZE(wrong); i++)
+		refuses(request("device_add", "'id':'x1',%s", wrong[i][0]), wrong[i][1]);
+	does(request(
+		"device_add",
+		"'driver':'scsi-hd','id':'scsi0-0-0-1','bus':'scsi0.0','channel':0,'scsi-id':1,"
+		"'lun':0,'drive':'d1','device_id':'drive-scsi0-0-0-1','bootindex':1,"
+		"'write-cache':'on'"));
+	does(removal("device_del", "id", "scsi0-0-0-1"));
+	does(request("device_add", "'driver':'virtio-blk-pci','id':'v1','bus':'pci.0','addr':'0x3',"
+				   "'drive':'d1','bootindex':2,'write-cache':'auto'"));
+	does(request("device_add", "'driver':'virtio-rng-pci','id':'r1','bus':'pcie.0',"
+				   "'addr':'1f.7'"));
+	cr_assert_eq(unlink(in_dir("d.img")), 0);
 }
 
 /* ---- the end ---- */

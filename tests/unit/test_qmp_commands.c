@@ -95,6 +95,16 @@ Test(qmp_commands, quit_is_answered_told_and_ends_the_vm)
 	answers("{\"execute\":\"device_del\",\"arguments\":{\"id\":\"p0\"}}", "has stopped");
 }
 
+Test(qmp_commands, a_stop_that_no_client_asked_for_is_told_as_such)
+{
+	start();
+	vmm_stop(vm);
+	wait_event("SHUTDOWN{\"guest\":false,\"reason\":\"host-signal\"}");
+	/* The first reason counts. */
+	answers("{\"execute\":\"quit\"}", "{\"return\":{}}");
+	cr_assert_null(strstr(seen, "host-qmp-quit"), "%s", seen);
+}
+
 Test(qmp_commands, before_the_start_what_needs_a_guest_is_refused)
 {
 	answers("{\"execute\":\"stop\"}", "has not been started");
@@ -144,7 +154,7 @@ Test(qmp_commands, children_come_and_go)
 	answers("{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"isa-serial\"}}",
 		"before the VM starts");
 	answers("{\"execute\":\"device_add\",\"arguments\":{\"driver\":\"nonsense\"}}",
-		"there is no device");
+		"there is no device \\\"nonsense\\\"\"}");
 }
 
 Test(qmp_commands, pci_devices_come_and_go)
@@ -179,7 +189,11 @@ Test(qmp_commands, disks_are_resized_limited_and_counted)
 		"above 0");
 	answers("{\"execute\":\"block_resize\",\"arguments\":{\"device\":\"d0\",\"size\":512}}",
 		"GenericError");
-	answers("{\"execute\":\"block_resize\",\"arguments\":{\"size\":512}}", "is missing");
+	answers("{\"execute\":\"block_resize\",\"arguments\":{\"size\":512}}",
+		"'device' or 'node-name' is missing");
+	answers("{\"execute\":\"block_resize\",\"arguments\":{\"device\":\"d0\","
+		"\"node-name\":\"d0\",\"size\":4194304}}",
+		"'device' and 'node-name' exclude each other");
 	answers("{\"execute\":\"block_resize\",\"arguments\":{\"device\":\"x\",\"size\":512}}",
 		"DeviceNotFound");
 	does("{\"execute\":\"block_set_io_throttle\",\"arguments\":{\"id\":\"d0\",\"bps\":1000000,"
