@@ -66,7 +66,9 @@ static const struct verb {
 	 "      Has the guest let go of a PCI device, and waits for it: at most 60 seconds or those of\n"
 	 "      --timeout, then ends with status 124. --force: pulls it out without asking the guest.\n"
 	 "  vmm device act NAME ID ACTION [KEY=VALUE[,KEY=VALUE]...] [--json]\n"
-	 "      'vmm run --device CLASS,help' lists the actions of a class.\n",
+	 "      'vmm run --device CLASS,help' lists the actions of a class.\n"
+	 "\n"
+	 "Relative paths of files are those of the folder where this command runs.\n",
 	 2, 5, TAKES_JSON | TAKES_TIMEOUT | TAKES_FORCE, RUNS(verb_device)},
 	{"disk", "resize NAME ID SIZE", "make a disk larger", NULL, 4, 4, 0, RUNS(verb_disk)},
 	{"net", "link NAME ID up|down", "plug a network cable in or pull it out",

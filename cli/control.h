@@ -90,6 +90,16 @@ bool control_names(const char ***names, size_t *count);
  */
 const char *console_in(const json_t *chardevs, const char *id, const char **label);
 
+/* ---- control_paths.c: what is returned is allocated; NULL: reported ---- */
+
+/* The value of a device's option KEY, commas single, with an absolute path where it has one. */
+char *absolute_option(const char *key, const char *value);
+/*
+ * The same for a list of KEY=VALUE. implied: the key of a first value that stands alone; NULL: it
+ * is what a stream or a network is connected to.
+ */
+char *absolute_options(const char *list, const char *implied);
+
 /* ---- control_prometheus.c ---- */
 
 /* Print the statistics of VMs (an array of what vmm_stats tells) in the text format 0.0.4. */

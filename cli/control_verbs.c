@@ -238,14 +238,28 @@ static int list_devices(const struct control_args *args)
 	return finish_output();
 }
 
-/* "CLASS,key=value,…" as device_add wants it: all values are texts. */
-static json_t *device_arguments(const char *text)
+/* One option as device_add wants it, with an absolute path. GO_ON or the exit status. */
+static int add_option(json_t *args, const char *key, const char *value)
+{
+	char *absolute = absolute_option(key, value);
+
+	if (!absolute)
+		return STATUS_ERROR;
+	if (json_object_set_new(args, key, json_string(absolute)))
+		return usage_error("device add: %s=%s cannot be sent: it is not UTF-8", key,
+				   absolute);
+	return GO_ON;
+}
+
+/* "CLASS,key=value,…" as device_add wants it: all values are texts. NULL: *status is reported. */
+static json_t *device_arguments(const char *text, int *status)
 {
 	size_t len = strcspn(text, ",");
 	json_t *args = json_pack("{s:s%}", "driver", text, len);
 	const char *rest = text[len] ? text + len + 1 : "";
 
-	while (args && *rest) {
+	*status = args ? GO_ON : STATUS_USAGE;
+	while (*status == GO_ON && *rest) {
 		const char *equals = strchr(rest, '='), *end;
 		char *key = duplicate(rest);
 
@@ -255,31 +269,58 @@ static json_t *device_arguments(const char *text)
 		if (!equals || equals > end)
 			equals = end;
 		key[equals - rest] = '\0';
-		if (!*key || (equals == end && strcmp(key, "help") == 0)) {
-			usage_error("device add: '%s' is not key=value ('vmm run --device "
-				    "%.*s,help' lists the keys)",
-				    rest, (int)len, text);
-			json_decref(args);
-			return NULL;
-		}
-		/* As for --device: a key that is on or off may stand alone. */
-		json_object_set_new(args, key,
-				    json_string(equals == end ? "on" : option_value(rest, key)));
+		if (!*key || (equals == end && strcmp(key, "help") == 0))
+			*status = usage_error("device add: '%s' is not key=value ('vmm run "
+					      "--device %.*s,help' lists the keys)",
+					      rest, (int)len, text);
+		else /* As for --device: a key that is on or off may stand alone. */
+			*status = add_option(args, key,
+					     equals == end ? "on" : option_value(rest, key));
 		rest = *end ? end + 1 : end;
 	}
-	return args;
+	if (*status == GO_ON)
+		return args;
+	json_decref(args);
+	return NULL;
+}
+
+static int add_device(const struct control_args *args)
+{
+	int status;
+	json_t *device = device_arguments(args->words[2], &status);
+
+	return device ? run_once(args->words[1], "device_add", device) : status;
+}
+
+/* The option that a lone first value of an action of that name sets; "": none. */
+static const char *implied_option(const char *action)
+{
+	struct vmm_device_info cls;
+	struct vmm_action_info info;
+
+	for (unsigned i = 0; vmm_device_class(i, &cls); i++)
+		for (unsigned k = 0; vmm_device_action_info(cls.name, k, &info); k++)
+			if (info.implied && strcmp(info.name, action) == 0)
+				return info.implied;
+	return "";
 }
 
 static int act(const struct control_args *args)
 {
+	char *options = NULL;
+	json_t *call, *answer;
 	int status;
-	json_t *answer;
 
-	answer = call_once(args->words[1], "vmm-action",
-			   json_pack("{s:s,s:s,s:s*}", "id", args->words[2], "action",
-				     args->words[3], "options",
-				     args->count > 4 ? args->words[4] : NULL),
-			   &status);
+	if (args->count > 4) {
+		options = absolute_options(args->words[4], implied_option(args->words[3]));
+		if (!options)
+			return STATUS_ERROR;
+	}
+	call = json_pack("{s:s,s:s,s:s*}", "id", args->words[2], "action", args->words[3],
+			 "options", options);
+	if (!call)
+		return usage_error("device act: what is not UTF-8 cannot be sent");
+	answer = call_once(args->words[1], "vmm-action", call, &status);
 	if (answer && (args->json || json_object_size(answer) > 0))
 		return print_json(answer);
 	json_decref(answer);
@@ -377,7 +418,6 @@ static int refuse_device(const char *what)
 int verb_device(const struct control_args *args)
 {
 	const char *what = args->words[0];
-	json_t *device;
 
 	if ((args->force || args->timeout) && strcmp(what, "del") != 0)
 		return usage_error("device %s: --force and --timeout are for 'device del'", what);
@@ -385,10 +425,8 @@ int verb_device(const struct control_args *args)
 		return list_devices(args);
 	if (strcmp(what, "act") == 0 && args->count >= 4)
 		return act(args);
-	if (strcmp(what, "add") == 0 && args->count == 3) {
-		device = device_arguments(args->words[2]);
-		return device ? run_once(args->words[1], "device_add", device) : STATUS_USAGE;
-	}
+	if (strcmp(what, "add") == 0 && args->count == 3)
+		return add_device(args);
 	if (strcmp(what, "del") == 0 && args->count == 3)
 		return delete_device(args);
 	return refuse_device(what);

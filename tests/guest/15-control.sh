@@ -23,7 +23,7 @@ start=("$vmm" run --kernel "$idle" --memory 64M --cpus 2 --detach --net none)
 # ---- a VM in the background ----
 
 expect 'vmm run --detach returns when the guest runs' 0 '' -- \
-	"${start[@]}" --name one --disk "$disk,id=d0" --device virtio-scsi,id=scsi0
+	env -C "$tmp" "${start[@]}" --name one --disk "$disk,id=d0" --device virtio-scsi,id=scsi0
 one=$("$vmm" qmp one vmm-status | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')
 [ -n "$one" ] || bail_out 'it has no process id'
 pids+=("$one")
@@ -105,6 +105,22 @@ expect 'a key that is on or off may stand alone' 0 '' -- \
 	"$vmm" device add one "scsi-disk,readonly,path=$more,id=s0"
 expect 'it is on' 0 'readonly=on' -- "$vmm" device ls one
 expect 'it goes' 0 '' -- "$vmm" device del one s0
+# The VM has another folder, where there is a file of that name, too.
+mkdir "$tmp/there, too"
+truncate -s 1M "$tmp/there, too/other.img" "$tmp/other.img"
+from_there=(env -C "$tmp/there, too" "$vmm")
+expect 'a relative path is that of who adds the device' 0 '' -- \
+	"${from_there[@]}" device add one scsi-disk,path=other.img,id=s0
+expect 'and not one of the VM' 0 '"path": "'"$tmp"'/there, too/other.img"' -- "$vmm" device act one s0 status
+expect 'it goes' 0 '' -- "$vmm" device del one s0
+expect 'an empty drive' 0 '' -- "$vmm" device add one scsi-cd,id=cd0,target=1
+expect 'a medium that comes has such a path as well' 0 '"size": 1048576' -- "${from_there[@]}" device act one cd0 change other.img
+expect 'it is the one' 0 "$tmp/there, too/other.img" -- "$vmm" device act one cd0 status
+expect 'with its key' 0 '"size": 1048576' -- "${from_there[@]}" device act one cd0 change force=on,path=other.img
+expect 'it is the one' 0 "$tmp/there, too/other.img" -- "$vmm" device act one cd0 status
+expect 'the drive goes' 0 '' -- "$vmm" device del one cd0
+expect 'what is not UTF-8 is not left out' 2 'it is not UTF-8' -- \
+	"$vmm" device add one $'scsi-cd,path=\377,id=cd0'
 expect 'a serial port does not come' 1 'isa-serial devices can only be added before' -- \
 	"$vmm" device add one isa-serial,index=2
 expect 'a PCI device is added' 0 '' -- "$vmm" device add one virtio-rng,id=r1
