@@ -164,6 +164,7 @@ refuses 'status of which VM' 2 'usage: vmm status NAME' -- "$vmm" status
 refuses 'status of two VMs' 2 "'b'" 'usage: vmm status NAME' -- "$vmm" status a b
 refuses 'an option that a command does not take' 2 '--follow' 'usage: vmm kill NAME' -- \
 	"$vmm" kill a --follow
+refuses 'the schema of some options' 2 '--schema' 'stands alone' -- "$vmm" config --schema --kernel x
 refuses 'an option of other commands, with its usage' 2 '--json' '(usage: vmm pause NAME)' -- "$vmm" pause web --json
 for words in 'pause web --json' 'disk resize web d0 1G --json' 'net link web n0 up --json' 'events web --timeout 1'; do
 	# shellcheck disable=SC2086 # words
