@@ -36,7 +36,7 @@ static const struct verb {
 	{"status", "NAME [--json]", "show a VM", NULL, 1, 1, TAKES_JSON, RUNS(verb_status)},
 	{"stop", "NAME [--timeout SECONDS]", "have the guest power off, and wait for it",
 	 "Presses the power button and waits until the VM has ended, at most 60 seconds or those of\n"
-	 "--timeout; then ends with status 124, and the VM goes on.\n",
+	 "--timeout; then ends with status 124, and the VM goes on. Status 1: the VM was killed meanwhile.\n",
 	 1, 1, TAKES_TIMEOUT, RUNS(verb_stop)},
 	{"kill", "NAME", "end a VM at once", NULL, 1, 1, 0, RUNS(verb_simple)},
 	{"pause", "NAME", "stop the CPUs of a VM", NULL, 1, 1, 0, RUNS(verb_simple)},
@@ -50,7 +50,7 @@ static const struct verb {
 	 "\n"
 	 "On a terminal: Ctrl-a x detaches, Ctrl-a a sends Ctrl-a, Ctrl-a h helps. Other input is passed\n"
 	 "on as it is, and at its end the console is still shown. Ends with status 0 when it was detached\n"
-	 "or the VM has ended, 1 if the console was taken over.\n",
+	 "or the VM has ended, 1 if the console was taken over or the VM was killed.\n",
 	 1, 2, 0, RUNS(verb_attach)},
 	{"stats", "[NAME] [--follow] [--interval SECONDS] [--json | --prometheus]",
 	 "show what a VM does: CPU time, exits, disks, networks, memory",

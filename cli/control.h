@@ -31,6 +31,7 @@ struct client {
 	char *text; /* read and not parsed yet */
 	size_t len, room;
 	bool quiet;      /* report nothing */
+	bool shut_down;  /* the VM has said SHUTDOWN, the last of its events */
 	int patience_ms; /* how long an answer may take; -1: any time */
 };
 
@@ -51,6 +52,12 @@ json_t *client_next(struct client *client, bool *gone);
  * goes while it does counts as an answer to `quit` only.
  */
 json_t *client_call(struct client *client, const char *command, json_t *args);
+
+/*
+ * No more comes from the VM, or nothing came in time: STATUS_OK if it has said SHUTDOWN, also in
+ * what was not read yet; otherwise STATUS_ERROR (reported, even if the client is quiet).
+ */
+int client_finish(struct client *client);
 
 /* ---- verbs ---- */
 

@@ -127,7 +127,7 @@ static long long now_ms(void)
 	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
-/* Until the VM has closed the connection. */
+/* Until the VM has closed the connection; STATUS_ERROR: not in order. */
 static int wait_for_end(struct client *client, long long deadline)
 {
 	bool gone = false;
@@ -142,7 +142,7 @@ static int wait_for_end(struct client *client, long long deadline)
 			return STATUS_TIMEOUT;
 		json_decref(event);
 	}
-	return STATUS_OK;
+	return client_finish(client);
 }
 
 /* When the guest must have done it, in milliseconds. GO_ON or the exit status. */

@@ -300,6 +300,11 @@ tries=30
 until "$vmm" pause two && "$vmm" resume two && heard "$tmp/two.events"; do
 	[ $((tries -= 1)) != 0 ] || bail_out 'no event arrives'
 done
+"$vmm" stop two >"$tmp/two.stop" 2>&1 &
+stopper=$!
+pids+=("$stopper")
+pressed() { grep -q POWERDOWN "$tmp/two.events"; }
+until_true pressed || bail_out 'nobody presses the power button'
 # One that does not answer, and then dies while somebody waits for it.
 kill -STOP "$two"
 stopped() { ! grep -qv '^[0-9]* (.*) T' /proc/"$two"/task/*/stat; } # each thread, in its time
@@ -326,6 +331,13 @@ if [ "$watched" = 1 ] && grep -q 'there was no SHUTDOWN' "$tmp/two.events"; then
 	ok 'and who watches its events as well'
 else
 	not_ok 'and who watches its events as well' "exit status $watched" "$tmp/two.events"
+fi
+wait "$stopper"
+stopped=$?
+if [ "$stopped" = 1 ] && [ "$(wc -l <"$tmp/two.stop")" = 1 ]; then
+	ok 'and who has asked it to power off'
+else
+	not_ok 'and who has asked it to power off' "exit status $stopped" "$tmp/two.stop"
 fi
 # A VM that takes the name over holds a lock until its socket is in place.
 expect 'ls lets be what a VM is about to use' 0 'NAME' -- flock "$XDG_RUNTIME_DIR/vmm/two" "$vmm" ls
