@@ -208,11 +208,15 @@ int verb_balloon(const struct control_args *args)
 				json_pack("{s:I}", "value", (json_int_t)size));
 	}
 	answer = call_once(args->words[0], "query-balloon", NULL, &status);
-	if (!answer || args->json)
-		return answer ? print_json(answer) : status;
+	if (!answer)
+		return status;
 	actual = number_of(answer, "actual");
-	json_decref(answer);
 	target = balloon_target(args->words[0], actual);
+	if (args->json) {
+		json_object_set_new(answer, "target", json_integer(target));
+		return print_json(answer);
+	}
+	json_decref(answer);
 	printf("%lld MiB", actual >> 20);
 	if (target != actual)
 		printf(", asked to have %lld MiB", target >> 20);

@@ -90,6 +90,7 @@ expect 'stop gives up in time with a guest that has no ears' 124 'vmm kill one' 
 expect 'balloon tells' 0 '64 MiB' -- "$vmm" balloon one
 expect 'balloon asks' 0 '' -- "$vmm" balloon one 48M
 expect 'balloon tells what it has asked' 0 '64 MiB, asked to have 48 MiB' -- "$vmm" balloon one
+expect 'with --json as well' 0 '"target": 50331648' -- "$vmm" balloon one --json
 expect 'the target has been set' 0 '"target": 50331648' -- \
 	"$vmm" device act one virtio-balloon0 status
 expect 'device ls' 0 'scsi0' -- "$vmm" device ls one
