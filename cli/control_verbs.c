@@ -236,8 +236,9 @@ static int list_devices(const struct control_args *args)
 		return devices ? print_json(devices) : status;
 	printf("%-20s %-16s %-8s %-16s %s\n", "ID", "CLASS", "PCI", "ON", "OPTIONS");
 	json_array_foreach(devices, i, d)
-		printf("%-20s %-16s %-8s %-16s %s\n", text_of(d, "id"), text_of(d, "class"),
-		       text_of(d, "pci"), text_of(d, "parent"), text_of(d, "options"));
+		printf("%-20s %-16s %-8s %-16s %s%s\n", text_of(d, "id"), text_of(d, "class"),
+		       text_of(d, "pci"), text_of(d, "parent"), text_of(d, "options"),
+		       json_is_true(json_object_get(d, "leaving")) ? " (leaving)" : "");
 	json_decref(devices);
 	return finish_output();
 }

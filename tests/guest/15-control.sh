@@ -129,6 +129,7 @@ expect 'it is on the bus' 0 '"qdev_id": "r1"' -- "$vmm" qmp one query-pci
 expect 'a guest that has no ears keeps it' 124 'has not let go of r1' -- \
 	"$vmm" device del one r1 --timeout 0.2
 expect 'it is still there, and leaving' 0 '"leaving": true' -- "$vmm" device ls one --json
+expect 'without --json as well' 0 '(leaving)' -- "$vmm" device ls one
 expect 'the guest can be asked again' 124 'has not let go of r1' -- "$vmm" device del one r1 --timeout=0.1
 expect 'it is pulled out' 0 '' -- "$vmm" device del one r1 --force
 expect 'it is gone then' 1 "Device 'r1' not found" -- "$vmm" device del one r1 --force
