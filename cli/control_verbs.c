@@ -10,7 +10,8 @@
 
 #include "control.h"
 
-#define WAIT_SECONDS 60 /* for a guest to do what it is asked */
+#define WAIT_SECONDS 60   /* for a guest to do what it is asked */
+#define ANSWER_MS    2000 /* for a VM whose guest has not done it */
 
 int print_json(json_t *value)
 {
@@ -157,6 +158,21 @@ static int deadline_of(const struct control_args *args, long long *deadline)
 	return status;
 }
 
+/* After a timeout: why the guest cannot even have noticed, to be added to a message. */
+static const char *why_idle(struct client *client)
+{
+	json_t *answer;
+	bool paused;
+
+	client->patience_ms = ANSWER_MS;
+	client->quiet = true;
+	answer = client_call(client, "query-status", NULL);
+	paused = strcmp(text_of(answer, "status"), "paused") == 0;
+	json_decref(answer);
+	return paused ? format("; the VM is paused, 'vmm resume %s' lets it go on", client->name)
+		      : "";
+}
+
 int verb_stop(const struct control_args *args)
 {
 	struct client client;
@@ -172,8 +188,8 @@ int verb_stop(const struct control_args *args)
 	status = answer ? wait_for_end(&client, deadline) : STATUS_ERROR;
 	json_decref(answer);
 	if (status == STATUS_TIMEOUT)
-		message("%s: the guest has not powered off in time ('vmm kill %s' ends it)",
-			args->words[0], args->words[0]);
+		message("%s: the guest has not powered off in time ('vmm kill %s' ends it)%s",
+			args->words[0], args->words[0], why_idle(&client));
 	client_close(&client);
 	return status;
 }
@@ -396,8 +412,8 @@ static int delete_device(const struct control_args *args)
 		status = wait_for_removal(&client, id, deadline);
 	if (status == STATUS_TIMEOUT)
 		message("%s: the guest has not let go of %s in time ('vmm device del %s %s' asks "
-			"again, with --force it is pulled out)",
-			name, id, name, id);
+			"again, with --force it is pulled out)%s",
+			name, id, name, id, why_idle(&client));
 	client_close(&client);
 	return status;
 }

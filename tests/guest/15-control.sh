@@ -82,6 +82,10 @@ until "$vmm" pause one && "$vmm" resume one && heard "$tmp/events"; do
 done
 expect 'pause' 0 '' -- "$vmm" pause one
 expect 'a paused VM says so' 0 'paused' -- "$vmm" status one
+expect 'stop says so when it gives up' 124 'the VM is paused' -- "$vmm" stop one --timeout 0.1
+expect 'a device for a paused VM' 0 '' -- "$vmm" device add one virtio-rng,id=r0
+expect 'device del says so, too' 124 'the VM is paused' -- "$vmm" device del one r0 --timeout 0.1
+expect 'the device goes' 0 '' -- "$vmm" device del one r0 --force
 expect 'reset while paused' 0 '' -- "$vmm" reset one
 expect 'resume' 0 '' -- "$vmm" resume one
 expect 'powerdown' 0 '' -- "$vmm" powerdown one
