@@ -266,6 +266,10 @@ static int add_option(json_t *args, const char *key, const char *value)
 
 	if (!absolute)
 		return STATUS_ERROR;
+	if (belongs_to_backend(text_of(args, "driver"), key))
+		return usage_error("device add: %s is an option of the backend, and stands in its "
+				   "value, with two commas: backend=NETWORK,,%s=%s",
+				   key, key, quote_option(quote_option(value)));
 	if (json_object_set_new(args, key, json_string(absolute)))
 		return usage_error("device add: %s=%s cannot be sent: it is not UTF-8", key,
 				   absolute);

@@ -177,6 +177,8 @@ done
 refuses 'a misspelt option of a command' 2 '--jsno' 'did you mean --json?' -- "$vmm" ls --jsno
 refuses 'a command that is nearly one' 2 "'pasue'" 'did you mean pause?' -- "$vmm" pasue
 refuses 'a balloon of no size' 2 "'big'" 'size' -- "$vmm" balloon a big
+refuses 'an option of the backend as one of the card' 2 'hostfwd' 'backend=NETWORK,,hostfwd=tcp::2299-:22' -- \
+	"$vmm" device add a virtio-net,backend=user,hostfwd=tcp::2299-:22
 refuses 'a disk of no size' 2 "'big'" 'size' -- "$vmm" disk resize a d0 big
 refuses 'a link that is neither up nor down' 2 'up|down' -- "$vmm" net link a net0 sideways
 refuses 'devices in another way' 2 'is not ls, add, del or act' -- "$vmm" device list a
