@@ -47,7 +47,7 @@ LIB_SRCS     := $(filter-out $(if $(HAVE_JANSSON),,vmm/qmp%),\
                   $(foreach d,$(LIB_DIRS),$(sort $(wildcard $(d)/*.c))))
 CLI_SRCS     := $(filter-out $(if $(HAVE_JANSSON),,cli/control_% cli/config_%),$(sort $(wildcard cli/*.c)))
 SUPPORT_SRCS := $(sort $(wildcard tests/unit/support/*.c))
-UNIT_SRCS    ?= $(filter-out $(if $(HAVE_JANSSON),,tests/unit/test_qmp% tests/unit/test_prometheus% tests/unit/test_config%),\
+UNIT_SRCS    ?= $(filter-out $(if $(HAVE_JANSSON),,tests/unit/test_qmp% tests/unit/test_prometheus% tests/unit/test_config% tests/unit/test_control%),\
                   $(sort $(wildcard tests/unit/test_*.c)))
 CONF_SRCS    ?= $(sort $(wildcard tests/conformance/*.c))
 FUZZ_SRCS    ?= $(filter-out $(if $(HAVE_JANSSON),,tests/fuzz/fuzz_qmp%),\

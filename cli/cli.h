@@ -104,6 +104,11 @@ bool device_class_exists(const char *what, const char *cls);
  */
 int check_device(const char *what, const char *cls, const char *options);
 
+/* Has the class an option of that name? */
+bool device_class_takes(const char *cls, const char *key);
+/* Is this no option of the class, but one of a network that its option `backend` can be? */
+bool belongs_to_backend(const char *cls, const char *key);
+
 /* Print the device classes, the options of one, or what a stream or a network can be. */
 void print_device_classes(void);
 void print_device_options(const char *cls);

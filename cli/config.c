@@ -31,6 +31,10 @@ int command_config(int argc, char **argv)
 
 	if (argc == 2 && strcmp(argv[1], "--schema") == 0)
 		return print(config_schema());
+	for (int i = 1; i < argc; i++)
+		if (strcmp(argv[i], "--schema") == 0)
+			return usage_error("--schema stands alone: the schema is the same for all "
+					   "config files");
 	status = run_options_record(&record, argc, argv);
 	return status == GO_ON ? print(config_record_result(&record)) : status;
 }

@@ -10,6 +10,7 @@
 #include "control.h"
 
 enum { TAKES_JSON = 1, TAKES_FOLLOW = 2, TAKES_TIMEOUT = 4, TAKES_STATS = 8, TAKES_FORCE = 16 };
+#define NAMES 8 /* of options, with --help and the end */
 
 #ifdef CONFIG_JANSSON
 #define RUNS(fn) .run = fn
@@ -35,7 +36,7 @@ static const struct verb {
 	{"status", "NAME [--json]", "show a VM", NULL, 1, 1, TAKES_JSON, RUNS(verb_status)},
 	{"stop", "NAME [--timeout SECONDS]", "have the guest power off, and wait for it",
 	 "Presses the power button and waits until the VM has ended, at most 60 seconds or those of\n"
-	 "--timeout; then ends with status 124, and the VM goes on.\n",
+	 "--timeout; then ends with status 124, and the VM goes on. Status 1: the VM was killed meanwhile.\n",
 	 1, 1, TAKES_TIMEOUT, RUNS(verb_stop)},
 	{"kill", "NAME", "end a VM at once", NULL, 1, 1, 0, RUNS(verb_simple)},
 	{"pause", "NAME", "stop the CPUs of a VM", NULL, 1, 1, 0, RUNS(verb_simple)},
@@ -49,7 +50,7 @@ static const struct verb {
 	 "\n"
 	 "On a terminal: Ctrl-a x detaches, Ctrl-a a sends Ctrl-a, Ctrl-a h helps. Other input is passed\n"
 	 "on as it is, and at its end the console is still shown. Ends with status 0 when it was detached\n"
-	 "or the VM has ended, 1 if the console was taken over.\n",
+	 "or the VM has ended, 1 if the console was taken over or the VM was killed.\n",
 	 1, 2, 0, RUNS(verb_attach)},
 	{"stats", "[NAME] [--follow] [--interval SECONDS] [--json | --prometheus]",
 	 "show what a VM does: CPU time, exits, disks, networks, memory",
@@ -59,23 +60,25 @@ static const struct verb {
 	 0, 1, TAKES_JSON | TAKES_FOLLOW | TAKES_STATS, RUNS(verb_stats)},
 	{"balloon", "NAME [SIZE] [--json]", "show or set how much memory the guest has",
 	 NULL, 1, 2, TAKES_JSON, RUNS(verb_balloon)},
-	{"device", "ls|add|del|act NAME ...", "list, add, remove devices, or act on one",
+	{"device", "ls|add|del|act NAME ... [--json]", "list, add, remove devices, or act on one",
 	 "  vmm device ls NAME [--json]\n"
 	 "  vmm device add NAME CLASS[,KEY=VALUE]...     a device on the PCI bus or on a controller\n"
 	 "  vmm device del NAME ID [--timeout SECONDS] [--force]\n"
 	 "      Has the guest let go of a PCI device, and waits for it: at most 60 seconds or those of\n"
 	 "      --timeout, then ends with status 124. --force: pulls it out without asking the guest.\n"
 	 "  vmm device act NAME ID ACTION [KEY=VALUE[,KEY=VALUE]...] [--json]\n"
-	 "      'vmm run --device CLASS,help' lists the actions of a class.\n",
+	 "      'vmm run --device CLASS,help' lists the actions of a class.\n"
+	 "\n"
+	 "Relative paths of files are those of the folder where this command runs.\n",
 	 2, 5, TAKES_JSON | TAKES_TIMEOUT | TAKES_FORCE, RUNS(verb_device)},
 	{"disk", "resize NAME ID SIZE", "make a disk larger", NULL, 4, 4, 0, RUNS(verb_disk)},
 	{"net", "link NAME ID up|down", "plug a network cable in or pull it out",
 	 NULL, 4, 4, 0, RUNS(verb_net)},
 	{"events", "NAME [--follow] [--json]", "print what happens to a VM, until it has ended",
 	 NULL, 1, 1, TAKES_JSON | TAKES_FOLLOW, RUNS(verb_events)},
-	{"qmp", "NAME [COMMAND [JSON]]", "run a QMP command, or those on standard input",
+	{"qmp", "NAME [COMMAND [JSON]] [--json]", "run a QMP command, or those on standard input",
 	 "JSON: the command's arguments, an object. Without a command, each line of standard input is\n"
-	 "one, and answers and events are printed as they come.\n",
+	 "one, and answers and events are printed as they come. All is JSON, also without --json.\n",
 	 1, 3, TAKES_JSON, RUNS(verb_qmp)},
 	/* clang-format on */
 };
@@ -125,15 +128,34 @@ static const char *option_text(const char *option, int argc, char **argv, int *i
 	return argv[*i][len] == '\0' && *i + 1 < argc ? argv[++*i] : NULL;
 }
 
+/* Those that the verb takes, for a hint. */
+static void option_names(const struct verb *verb, const char **names)
+{
+	static const struct {
+		unsigned takes;
+		const char *name;
+	} options[] = {
+		{TAKES_JSON, "json"},      {TAKES_FOLLOW, "follow"},    {TAKES_TIMEOUT, "timeout"},
+		{TAKES_STATS, "interval"}, {TAKES_STATS, "prometheus"}, {TAKES_FORCE, "force"},
+	};
+
+	_Static_assert(CLI_COUNT(options) + 2 == NAMES, "room for help and the end");
+	for (size_t i = 0; i < CLI_COUNT(options); i++)
+		if (verb->takes & options[i].takes)
+			*names++ = options[i].name;
+	*names++ = "help";
+	*names = NULL;
+}
+
 static int unknown_option(const struct verb *verb, const char *word)
 {
-	static const char *const names[] = {"json",       "follow", "timeout", "interval",
-					    "prometheus", "force",  "help",    NULL};
+	const char *names[NAMES];
 	char hint[64];
 
 	if (((verb->takes & TAKES_TIMEOUT) && strcmp(word, "--timeout") == 0) ||
 	    ((verb->takes & TAKES_STATS) && strcmp(word, "--interval") == 0))
 		return usage_error("%s needs a value: %s SECONDS", word, word);
+	option_names(verb, names);
 	did_you_mean(hint, sizeof(hint), word + strspn(word, "-"), "--", names);
 	return usage_error("unknown option %s%s (usage: vmm %s %s)", word, hint, verb->name,
 			   verb->usage);

@@ -31,6 +31,7 @@ struct client {
 	char *text; /* read and not parsed yet */
 	size_t len, room;
 	bool quiet;      /* report nothing */
+	bool shut_down;  /* the VM has said SHUTDOWN, the last of its events */
 	int patience_ms; /* how long an answer may take; -1: any time */
 };
 
@@ -51,6 +52,12 @@ json_t *client_next(struct client *client, bool *gone);
  * goes while it does counts as an answer to `quit` only.
  */
 json_t *client_call(struct client *client, const char *command, json_t *args);
+
+/*
+ * No more comes from the VM, or nothing came in time: STATUS_OK if it has said SHUTDOWN, also in
+ * what was not read yet; otherwise STATUS_ERROR (reported, even if the client is quiet).
+ */
+int client_finish(struct client *client);
 
 /* ---- verbs ---- */
 
@@ -89,6 +96,16 @@ bool control_names(const char ***names, size_t *count);
  * (NULL) the first; NULL: there is none. *label (may be NULL): its id. They are the list's.
  */
 const char *console_in(const json_t *chardevs, const char *id, const char **label);
+
+/* ---- control_paths.c: what is returned is allocated; NULL: reported ---- */
+
+/* The value of a device's option KEY, commas single, with an absolute path where it has one. */
+char *absolute_option(const char *key, const char *value);
+/*
+ * The same for a list of KEY=VALUE. implied: the key of a first value that stands alone; NULL: it
+ * is what a stream or a network is connected to.
+ */
+char *absolute_options(const char *list, const char *implied);
 
 /* ---- control_prometheus.c ---- */
 

@@ -216,16 +216,24 @@ static void write_output(struct attach *a)
 	}
 }
 
-/* The console is gone: with the VM, or because somebody else has it now. */
+/*
+ * The console is gone: with the VM, or because somebody else has it now. A VM that ends in order
+ * removes its socket before it stops listening there.
+ */
 static void explain_end(struct attach *a)
 {
 	struct client client;
+	const char *socket = control_path(a->name);
+	enum connect_result result = client_open(&client, a->name, true);
 
-	if (client_open(&client, a->name, true) == CONNECTED) {
+	if (result == CONNECTED) {
 		client_close(&client);
 		message("%s: detached: another vmm attach has the console now, or nothing was read "
 			"here for 5 seconds",
 			a->name);
+		a->status = STATUS_ERROR;
+	} else if (result == CONNECT_NOBODY && socket && access(socket, F_OK) == 0) {
+		message("%s: the VM was killed or has crashed", a->name);
 		a->status = STATUS_ERROR;
 	} else if (a->terminal) {
 		message("%s: the VM has ended", a->name);

@@ -65,6 +65,7 @@ static bool read_more(struct client *client, bool *gone)
 json_t *client_next(struct client *client, bool *gone)
 {
 	size_t looked = 0;
+	const char *event;
 	json_t *value;
 	char *end;
 
@@ -78,6 +79,8 @@ json_t *client_next(struct client *client, bool *gone)
 	value = json_loadb(client->text, (size_t)(end - client->text), JSON_DECODE_ANY, NULL);
 	client->len -= (size_t)(end + 1 - client->text);
 	memmove(client->text, end + 1, client->len);
+	event = json_string_value(json_object_get(value, "event"));
+	client->shut_down = client->shut_down || (event && strcmp(event, "SHUTDOWN") == 0);
 	return value;
 }
 
@@ -140,6 +143,25 @@ json_t *client_call(struct client *client, const char *command, json_t *args)
 		complain(client, "%s", desc ? desc : "the VM's answer makes no sense");
 	json_decref(answer);
 	return result;
+}
+
+int client_finish(struct client *client)
+{
+	bool gone = false;
+	json_t *message_left;
+
+	client->patience_ms = 0;
+	while ((message_left = client_next(client, &gone)))
+		json_decref(message_left);
+	if (client->shut_down)
+		return STATUS_OK;
+	if (gone)
+		message("%s: the connection is lost and there was no SHUTDOWN: the VM was killed or "
+			"has crashed, or its events were not read here",
+			client->name);
+	else
+		message("%s: the VM does not answer", client->name);
+	return STATUS_ERROR;
 }
 
 /* ---- connecting ---- */

@@ -307,18 +307,20 @@ static int follow(const struct control_args *args, int interval_ms)
 	struct client client;
 	json_t *before = NULL, *now;
 	int status = STATUS_OK;
+	bool goes_on = true;
 
 	if (client_open(&client, args->words[0], false) != CONNECTED)
 		return STATUS_ERROR;
-	client.quiet = true; /* its end is the end of this, and no mistake */
-	while (status == STATUS_OK && (now = client_call(&client, "vmm-stats", NULL))) {
+	client.quiet = true; /* an orderly end is the end of this, and no mistake */
+	while (status == STATUS_OK && goes_on && (now = client_call(&client, "vmm-stats", NULL))) {
 		status = show(args, now, before);
 		json_decref(before);
 		before = now;
-		if (!rest(&client, interval_ms))
-			break;
+		goes_on = status == STATUS_OK && rest(&client, interval_ms);
 	}
 	json_decref(before);
+	if (status == STATUS_OK)
+		status = client_finish(&client);
 	client_close(&client);
 	return status;
 }

@@ -10,7 +10,8 @@
 
 #include "control.h"
 
-#define WAIT_SECONDS 60 /* for a guest to do what it is asked */
+#define WAIT_SECONDS 60   /* for a guest to do what it is asked */
+#define ANSWER_MS    2000 /* for a VM whose guest has not done it */
 
 int print_json(json_t *value)
 {
@@ -127,7 +128,7 @@ static long long now_ms(void)
 	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
 }
 
-/* Until the VM has closed the connection. */
+/* Until the VM has closed the connection; STATUS_ERROR: not in order. */
 static int wait_for_end(struct client *client, long long deadline)
 {
 	bool gone = false;
@@ -142,7 +143,7 @@ static int wait_for_end(struct client *client, long long deadline)
 			return STATUS_TIMEOUT;
 		json_decref(event);
 	}
-	return STATUS_OK;
+	return client_finish(client);
 }
 
 /* When the guest must have done it, in milliseconds. GO_ON or the exit status. */
@@ -155,6 +156,21 @@ static int deadline_of(const struct control_args *args, long long *deadline)
 		timeout.tv_sec = 1000000;
 	*deadline = now_ms() + timeout.tv_sec * 1000LL + timeout.tv_nsec / 1000000;
 	return status;
+}
+
+/* After a timeout: why the guest cannot even have noticed, to be added to a message. */
+static const char *why_idle(struct client *client)
+{
+	json_t *answer;
+	bool paused;
+
+	client->patience_ms = ANSWER_MS;
+	client->quiet = true;
+	answer = client_call(client, "query-status", NULL);
+	paused = strcmp(text_of(answer, "status"), "paused") == 0;
+	json_decref(answer);
+	return paused ? format("; the VM is paused, 'vmm resume %s' lets it go on", client->name)
+		      : "";
 }
 
 int verb_stop(const struct control_args *args)
@@ -172,8 +188,8 @@ int verb_stop(const struct control_args *args)
 	status = answer ? wait_for_end(&client, deadline) : STATUS_ERROR;
 	json_decref(answer);
 	if (status == STATUS_TIMEOUT)
-		message("%s: the guest has not powered off in time ('vmm kill %s' ends it)",
-			args->words[0], args->words[0]);
+		message("%s: the guest has not powered off in time ('vmm kill %s' ends it)%s",
+			args->words[0], args->words[0], why_idle(&client));
 	client_close(&client);
 	return status;
 }
@@ -208,11 +224,15 @@ int verb_balloon(const struct control_args *args)
 				json_pack("{s:I}", "value", (json_int_t)size));
 	}
 	answer = call_once(args->words[0], "query-balloon", NULL, &status);
-	if (!answer || args->json)
-		return answer ? print_json(answer) : status;
+	if (!answer)
+		return status;
 	actual = number_of(answer, "actual");
-	json_decref(answer);
 	target = balloon_target(args->words[0], actual);
+	if (args->json) {
+		json_object_set_new(answer, "target", json_integer(target));
+		return print_json(answer);
+	}
+	json_decref(answer);
 	printf("%lld MiB", actual >> 20);
 	if (target != actual)
 		printf(", asked to have %lld MiB", target >> 20);
@@ -232,20 +252,39 @@ static int list_devices(const struct control_args *args)
 		return devices ? print_json(devices) : status;
 	printf("%-20s %-16s %-8s %-16s %s\n", "ID", "CLASS", "PCI", "ON", "OPTIONS");
 	json_array_foreach(devices, i, d)
-		printf("%-20s %-16s %-8s %-16s %s\n", text_of(d, "id"), text_of(d, "class"),
-		       text_of(d, "pci"), text_of(d, "parent"), text_of(d, "options"));
+		printf("%-20s %-16s %-8s %-16s %s%s\n", text_of(d, "id"), text_of(d, "class"),
+		       text_of(d, "pci"), text_of(d, "parent"), text_of(d, "options"),
+		       json_is_true(json_object_get(d, "leaving")) ? " (leaving)" : "");
 	json_decref(devices);
 	return finish_output();
 }
 
-/* "CLASS,key=value,…" as device_add wants it: all values are texts. */
-static json_t *device_arguments(const char *text)
+/* One option as device_add wants it, with an absolute path. GO_ON or the exit status. */
+static int add_option(json_t *args, const char *key, const char *value)
+{
+	char *absolute = absolute_option(key, value);
+
+	if (!absolute)
+		return STATUS_ERROR;
+	if (belongs_to_backend(text_of(args, "driver"), key))
+		return usage_error("device add: %s is an option of the backend, and stands in its "
+				   "value, with two commas: backend=NETWORK,,%s=%s",
+				   key, key, quote_option(quote_option(value)));
+	if (json_object_set_new(args, key, json_string(absolute)))
+		return usage_error("device add: %s=%s cannot be sent: it is not UTF-8", key,
+				   absolute);
+	return GO_ON;
+}
+
+/* "CLASS,key=value,…" as device_add wants it: all values are texts. NULL: *status is reported. */
+static json_t *device_arguments(const char *text, int *status)
 {
 	size_t len = strcspn(text, ",");
 	json_t *args = json_pack("{s:s%}", "driver", text, len);
 	const char *rest = text[len] ? text + len + 1 : "";
 
-	while (args && *rest) {
+	*status = args ? GO_ON : STATUS_USAGE;
+	while (*status == GO_ON && *rest) {
 		const char *equals = strchr(rest, '='), *end;
 		char *key = duplicate(rest);
 
@@ -255,31 +294,58 @@ static json_t *device_arguments(const char *text)
 		if (!equals || equals > end)
 			equals = end;
 		key[equals - rest] = '\0';
-		if (!*key || (equals == end && strcmp(key, "help") == 0)) {
-			usage_error("device add: '%s' is not key=value ('vmm run --device "
-				    "%.*s,help' lists the keys)",
-				    rest, (int)len, text);
-			json_decref(args);
-			return NULL;
-		}
-		/* As for --device: a key that is on or off may stand alone. */
-		json_object_set_new(args, key,
-				    json_string(equals == end ? "on" : option_value(rest, key)));
+		if (!*key || (equals == end && strcmp(key, "help") == 0))
+			*status = usage_error("device add: '%s' is not key=value ('vmm run "
+					      "--device %.*s,help' lists the keys)",
+					      rest, (int)len, text);
+		else /* As for --device: a key that is on or off may stand alone. */
+			*status = add_option(args, key,
+					     equals == end ? "on" : option_value(rest, key));
 		rest = *end ? end + 1 : end;
 	}
-	return args;
+	if (*status == GO_ON)
+		return args;
+	json_decref(args);
+	return NULL;
+}
+
+static int add_device(const struct control_args *args)
+{
+	int status;
+	json_t *device = device_arguments(args->words[2], &status);
+
+	return device ? run_once(args->words[1], "device_add", device) : status;
+}
+
+/* The option that a lone first value of an action of that name sets; "": none. */
+static const char *implied_option(const char *action)
+{
+	struct vmm_device_info cls;
+	struct vmm_action_info info;
+
+	for (unsigned i = 0; vmm_device_class(i, &cls); i++)
+		for (unsigned k = 0; vmm_device_action_info(cls.name, k, &info); k++)
+			if (info.implied && strcmp(info.name, action) == 0)
+				return info.implied;
+	return "";
 }
 
 static int act(const struct control_args *args)
 {
+	char *options = NULL;
+	json_t *call, *answer;
 	int status;
-	json_t *answer;
 
-	answer = call_once(args->words[1], "vmm-action",
-			   json_pack("{s:s,s:s,s:s*}", "id", args->words[2], "action",
-				     args->words[3], "options",
-				     args->count > 4 ? args->words[4] : NULL),
-			   &status);
+	if (args->count > 4) {
+		options = absolute_options(args->words[4], implied_option(args->words[3]));
+		if (!options)
+			return STATUS_ERROR;
+	}
+	call = json_pack("{s:s,s:s,s:s*}", "id", args->words[2], "action", args->words[3],
+			 "options", options);
+	if (!call)
+		return usage_error("device act: what is not UTF-8 cannot be sent");
+	answer = call_once(args->words[1], "vmm-action", call, &status);
 	if (answer && (args->json || json_object_size(answer) > 0))
 		return print_json(answer);
 	json_decref(answer);
@@ -350,8 +416,8 @@ static int delete_device(const struct control_args *args)
 		status = wait_for_removal(&client, id, deadline);
 	if (status == STATUS_TIMEOUT)
 		message("%s: the guest has not let go of %s in time ('vmm device del %s %s' asks "
-			"again, with --force it is pulled out)",
-			name, id, name, id);
+			"again, with --force it is pulled out)%s",
+			name, id, name, id, why_idle(&client));
 	client_close(&client);
 	return status;
 }
@@ -377,7 +443,6 @@ static int refuse_device(const char *what)
 int verb_device(const struct control_args *args)
 {
 	const char *what = args->words[0];
-	json_t *device;
 
 	if ((args->force || args->timeout) && strcmp(what, "del") != 0)
 		return usage_error("device %s: --force and --timeout are for 'device del'", what);
@@ -385,10 +450,8 @@ int verb_device(const struct control_args *args)
 		return list_devices(args);
 	if (strcmp(what, "act") == 0 && args->count >= 4)
 		return act(args);
-	if (strcmp(what, "add") == 0 && args->count == 3) {
-		device = device_arguments(args->words[2]);
-		return device ? run_once(args->words[1], "device_add", device) : STATUS_USAGE;
-	}
+	if (strcmp(what, "add") == 0 && args->count == 3)
+		return add_device(args);
 	if (strcmp(what, "del") == 0 && args->count == 3)
 		return delete_device(args);
 	return refuse_device(what);

@@ -166,28 +166,21 @@ int verb_events(const struct control_args *args)
 	struct client client;
 	json_t *event;
 	int status = STATUS_OK;
-	bool gone, ended = false;
-	const char *name;
+	bool gone;
 
 	if (client_open(&client, args->words[0], false) != CONNECTED)
 		return STATUS_ERROR;
 	client.patience_ms = -1;
 	while (status == STATUS_OK && (event = client_next(&client, &gone))) {
-		name = json_string_value(json_object_get(event, "event"));
-		if (name) {
-			ended = ended || strcmp(name, "SHUTDOWN") == 0;
+		if (json_object_get(event, "event")) {
 			print_event(event, args->json);
 			status = finish_output();
 		}
 		json_decref(event);
 	}
+	if (status == STATUS_OK)
+		status = client_finish(&client);
 	client_close(&client);
-	if (status == STATUS_OK && !ended) {
-		message("%s: the connection is lost and there was no SHUTDOWN: the VM was killed or "
-			"has crashed, or its events were not read here",
-			args->words[0]);
-		status = STATUS_ERROR;
-	}
 	return status;
 }
 

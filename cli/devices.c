@@ -58,6 +58,30 @@ int check_device(const char *what, const char *cls, const char *options)
 	return STATUS_USAGE;
 }
 
+bool device_class_takes(const char *cls, const char *key)
+{
+	struct vmm_option_info info;
+
+	for (unsigned i = 0; vmm_device_option(cls, i, &info); i++)
+		if (strcmp(info.name, key) == 0)
+			return true;
+	return false;
+}
+
+bool belongs_to_backend(const char *cls, const char *key)
+{
+	struct vmm_network_info network;
+	struct vmm_option_info info;
+
+	if (!device_class_takes(cls, "backend") || device_class_takes(cls, key))
+		return false;
+	for (unsigned i = 0; vmm_network_kind(i, &network); i++)
+		for (unsigned k = 0; vmm_network_option(i, k, &info); k++)
+			if (strcmp(info.name, key) == 0)
+				return true;
+	return false;
+}
+
 void print_streams(void)
 {
 	struct vmm_stream_info info;

@@ -32,13 +32,13 @@ char *control_path(const char *name)
 	return folder ? format("%s/%s/control.sock", folder, name) : NULL;
 }
 
-/* Whether a folder can have that name, and `vmm ls` a line. */
+/* Whether a folder can have that name, `vmm ls` a line, and a command take it for no option. */
 static bool can_be_controlled_by(const char *name)
 {
 	for (const char *c = name; *c; c++)
 		if (*c == '/' || iscntrl((unsigned char)*c))
 			return false;
-	return *name && *name != '.';
+	return *name && *name != '.' && *name != '-';
 }
 
 /* `vmm attach` may be started in another folder than the VM. NULL: this one has no name. */
@@ -86,7 +86,7 @@ int complete_control(struct run_options *out)
 			return usage_error(
 				"--name '%s': a VM is controlled by its name, which must "
 				"not be empty, have a '/' or a control character, or begin "
-				"with '.' (or give --control none)",
+				"with '.' or '-' (or give --control none)",
 				name);
 		out->control = control_path(name);
 	}

@@ -293,21 +293,11 @@ int add_port(struct wishes *wishes, const char *value)
 				   connected_options("serial-port", "chardev", equals + 1)));
 }
 
-static bool has_key(const char *cls, const char *word)
-{
-	struct vmm_option_info info;
-
-	for (unsigned i = 0; vmm_device_option(cls, i, &info); i++)
-		if (strcmp(info.name, word) == 0)
-			return true;
-	return false;
-}
-
 /* A lone word that is neither a switch nor a key which is one. */
 static bool is_wrong_switch(const char *cls, const char *value)
 {
 	return device_class_known(cls) && !strpbrk(value, "=,") && strcmp(value, "on") != 0 &&
-	       strcmp(value, "off") != 0 && !has_key(cls, value);
+	       strcmp(value, "off") != 0 && !device_class_takes(cls, value);
 }
 
 /* "on", "off" or options. *decided: from now on it does not come unasked. */

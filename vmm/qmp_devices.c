@@ -76,7 +76,14 @@ int run_vmm_action(struct qmp_call *call)
 
 int run_set_link(struct qmp_call *call)
 {
-	return call_action(call, call_string(call, "name"), "link",
+	const char *id = call_string(call, "name");
+	const struct device_class *cls = call_class(call, id);
+
+	if (!cls)
+		return -ENOENT;
+	if (strcmp(cls->name, "virtio-net") != 0)
+		return error_set(&call->err, EINVAL, "%s: a %s is no network card", id, cls->name);
+	return call_action(call, id, "link",
 			   call_bool(call, "up", true) ? "state=up" : "state=down", NULL);
 }
 

@@ -164,9 +164,21 @@ refuses 'status of which VM' 2 'usage: vmm status NAME' -- "$vmm" status
 refuses 'status of two VMs' 2 "'b'" 'usage: vmm status NAME' -- "$vmm" status a b
 refuses 'an option that a command does not take' 2 '--follow' 'usage: vmm kill NAME' -- \
 	"$vmm" kill a --follow
+refuses 'the schema of some options' 2 '--schema' 'stands alone' -- "$vmm" config --schema --kernel x
+refuses 'an option of other commands, with its usage' 2 '--json' '(usage: vmm pause NAME)' -- "$vmm" pause web --json
+for words in 'pause web --json' 'disk resize web d0 1G --json' 'net link web n0 up --json' 'events web --timeout 1'; do
+	# shellcheck disable=SC2086 # words
+	if "$vmm" $words 2>&1 | grep -q 'did you mean'; then
+		not_ok "no option is proposed that is none of the command: $words" "$("$vmm" $words 2>&1)"
+	else
+		ok "no option is proposed that is none of the command: $words"
+	fi
+done
 refuses 'a misspelt option of a command' 2 '--jsno' 'did you mean --json?' -- "$vmm" ls --jsno
 refuses 'a command that is nearly one' 2 "'pasue'" 'did you mean pause?' -- "$vmm" pasue
 refuses 'a balloon of no size' 2 "'big'" 'size' -- "$vmm" balloon a big
+refuses 'an option of the backend as one of the card' 2 'hostfwd' 'backend=NETWORK,,hostfwd=tcp::2299-:22' -- \
+	"$vmm" device add a virtio-net,backend=user,hostfwd=tcp::2299-:22
 refuses 'a disk of no size' 2 "'big'" 'size' -- "$vmm" disk resize a d0 big
 refuses 'a link that is neither up nor down' 2 'up|down' -- "$vmm" net link a net0 sideways
 refuses 'devices in another way' 2 'is not ls, add, del or act' -- "$vmm" device list a

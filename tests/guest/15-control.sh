@@ -23,7 +23,7 @@ start=("$vmm" run --kernel "$idle" --memory 64M --cpus 2 --detach --net none)
 # ---- a VM in the background ----
 
 expect 'vmm run --detach returns when the guest runs' 0 '' -- \
-	"${start[@]}" --name one --disk "$disk,id=d0" --device virtio-scsi,id=scsi0
+	env -C "$tmp" "${start[@]}" --name one --disk "$disk,id=d0" --device virtio-scsi,id=scsi0
 one=$("$vmm" qmp one vmm-status | sed -n 's/.*"pid": \([0-9]*\).*/\1/p')
 [ -n "$one" ] || bail_out 'it has no process id'
 pids+=("$one")
@@ -82,6 +82,10 @@ until "$vmm" pause one && "$vmm" resume one && heard "$tmp/events"; do
 done
 expect 'pause' 0 '' -- "$vmm" pause one
 expect 'a paused VM says so' 0 'paused' -- "$vmm" status one
+expect 'stop says so when it gives up' 124 'the VM is paused' -- "$vmm" stop one --timeout 0.1
+expect 'a device for a paused VM' 0 '' -- "$vmm" device add one virtio-rng,id=r0
+expect 'device del says so, too' 124 'the VM is paused' -- "$vmm" device del one r0 --timeout 0.1
+expect 'the device goes' 0 '' -- "$vmm" device del one r0 --force
 expect 'reset while paused' 0 '' -- "$vmm" reset one
 expect 'resume' 0 '' -- "$vmm" resume one
 expect 'powerdown' 0 '' -- "$vmm" powerdown one
@@ -90,6 +94,7 @@ expect 'stop gives up in time with a guest that has no ears' 124 'vmm kill one' 
 expect 'balloon tells' 0 '64 MiB' -- "$vmm" balloon one
 expect 'balloon asks' 0 '' -- "$vmm" balloon one 48M
 expect 'balloon tells what it has asked' 0 '64 MiB, asked to have 48 MiB' -- "$vmm" balloon one
+expect 'with --json as well' 0 '"target": 50331648' -- "$vmm" balloon one --json
 expect 'the target has been set' 0 '"target": 50331648' -- \
 	"$vmm" device act one virtio-balloon0 status
 expect 'device ls' 0 'scsi0' -- "$vmm" device ls one
@@ -105,6 +110,22 @@ expect 'a key that is on or off may stand alone' 0 '' -- \
 	"$vmm" device add one "scsi-disk,readonly,path=$more,id=s0"
 expect 'it is on' 0 'readonly=on' -- "$vmm" device ls one
 expect 'it goes' 0 '' -- "$vmm" device del one s0
+# The VM has another folder, where there is a file of that name, too.
+mkdir "$tmp/there, too"
+truncate -s 1M "$tmp/there, too/other.img" "$tmp/other.img"
+from_there=(env -C "$tmp/there, too" "$vmm")
+expect 'a relative path is that of who adds the device' 0 '' -- \
+	"${from_there[@]}" device add one scsi-disk,path=other.img,id=s0
+expect 'and not one of the VM' 0 '"path": "'"$tmp"'/there, too/other.img"' -- "$vmm" device act one s0 status
+expect 'it goes' 0 '' -- "$vmm" device del one s0
+expect 'an empty drive' 0 '' -- "$vmm" device add one scsi-cd,id=cd0,target=1
+expect 'a medium that comes has such a path as well' 0 '"size": 1048576' -- "${from_there[@]}" device act one cd0 change other.img
+expect 'it is the one' 0 "$tmp/there, too/other.img" -- "$vmm" device act one cd0 status
+expect 'with its key' 0 '"size": 1048576' -- "${from_there[@]}" device act one cd0 change force=on,path=other.img
+expect 'it is the one' 0 "$tmp/there, too/other.img" -- "$vmm" device act one cd0 status
+expect 'the drive goes' 0 '' -- "$vmm" device del one cd0
+expect 'what is not UTF-8 is not left out' 2 'it is not UTF-8' -- \
+	"$vmm" device add one $'scsi-cd,path=\377,id=cd0'
 expect 'a serial port does not come' 1 'isa-serial devices can only be added before' -- \
 	"$vmm" device add one isa-serial,index=2
 expect 'a PCI device is added' 0 '' -- "$vmm" device add one virtio-rng,id=r1
@@ -112,6 +133,7 @@ expect 'it is on the bus' 0 '"qdev_id": "r1"' -- "$vmm" qmp one query-pci
 expect 'a guest that has no ears keeps it' 124 'has not let go of r1' -- \
 	"$vmm" device del one r1 --timeout 0.2
 expect 'it is still there, and leaving' 0 '"leaving": true' -- "$vmm" device ls one --json
+expect 'without --json as well' 0 '(leaving)' -- "$vmm" device ls one
 expect 'the guest can be asked again' 124 'has not let go of r1' -- "$vmm" device del one r1 --timeout=0.1
 expect 'it is pulled out' 0 '' -- "$vmm" device del one r1 --force
 expect 'it is gone then' 1 "Device 'r1' not found" -- "$vmm" device del one r1 --force
@@ -284,6 +306,11 @@ tries=30
 until "$vmm" pause two && "$vmm" resume two && heard "$tmp/two.events"; do
 	[ $((tries -= 1)) != 0 ] || bail_out 'no event arrives'
 done
+"$vmm" stop two >"$tmp/two.stop" 2>&1 &
+stopper=$!
+pids+=("$stopper")
+pressed() { grep -q POWERDOWN "$tmp/two.events"; }
+until_true pressed || bail_out 'nobody presses the power button'
 # One that does not answer, and then dies while somebody waits for it.
 kill -STOP "$two"
 stopped() { ! grep -qv '^[0-9]* (.*) T' /proc/"$two"/task/*/stat; } # each thread, in its time
@@ -310,6 +337,13 @@ if [ "$watched" = 1 ] && grep -q 'there was no SHUTDOWN' "$tmp/two.events"; then
 	ok 'and who watches its events as well'
 else
 	not_ok 'and who watches its events as well' "exit status $watched" "$tmp/two.events"
+fi
+wait "$stopper"
+stopped=$?
+if [ "$stopped" = 1 ] && [ "$(wc -l <"$tmp/two.stop")" = 1 ]; then
+	ok 'and who has asked it to power off'
+else
+	not_ok 'and who has asked it to power off' "exit status $stopped" "$tmp/two.stop"
 fi
 # A VM that takes the name over holds a lock until its socket is in place.
 expect 'ls lets be what a VM is about to use' 0 'NAME' -- flock "$XDG_RUNTIME_DIR/vmm/two" "$vmm" ls

@@ -232,15 +232,28 @@ soon 'somebody is attached' "$tmp/last" alpha
 kill -KILL "$one"
 wait "$last"
 status=$?
-check 'who is attached to a VM that dies ends with status 0' [ "$status" = 0 ]
+check 'who is attached to a VM that is killed ends with status 1' [ "$status" = 1 ]
+check 'and is told' grep -qF 'killed' "$tmp/last"
 wait "$follow"
 status=$?
-check 'who follows its statistics, too' [ "$status" = 0 ]
-check 'on a terminal as well' until_true grep -qF status=0 "$tmp/screen"
+check 'who follows its statistics, too' [ "$status" = 1 ]
+check 'and is told' grep -qF 'there was no SHUTDOWN' "$tmp/follow"
+wait "$follow_json"
+status=$?
+check 'with --json as well' [ "$status" = 1 ]
+check 'on a terminal as well' until_true grep -qF status=1 "$tmp/screen"
 exec 8>&-
 until_true dead "$one"
 expect 'ls cleans up after it' 0 mute -- "$vmm" ls
 check 'its consoles as well' [ ! -e "$XDG_RUNTIME_DIR/vmm/one" ]
+"$vmm" stats mute --follow --interval 0.05 --json >"$tmp/mute.json" 2>"$tmp/mute.messages" &
+follow=$!
+pids+=("$follow")
+check 'statistics of another one' until_true three "$tmp/mute.json"
 "$vmm" kill mute
+wait "$follow"
+status=$?
+check 'who follows those of a VM that ends in order ends with status 0' [ "$status" = 0 ]
+check 'and says nothing' [ ! -s "$tmp/mute.messages" ]
 
 finish

@@ -244,6 +244,10 @@ Test(qmp_commands, network_balloon_ports_and_any_action)
 {
 	start();
 	does("{\"execute\":\"set_link\",\"arguments\":{\"name\":\"net0\",\"up\":false}}");
+	answers("{\"execute\":\"set_link\",\"arguments\":{\"name\":\"d0\",\"up\":false}}",
+		"is no network card");
+	answers("{\"execute\":\"set_link\",\"arguments\":{\"name\":\"no\",\"up\":false}}",
+		"DeviceNotFound");
 	answers("{\"execute\":\"query-rx-filter\"}", "\"name\":\"net0\"");
 	answers("{\"execute\":\"query-rx-filter\",\"arguments\":{\"name\":\"d0\"}}",
 		"no receive filter");

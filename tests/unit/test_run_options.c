@@ -282,10 +282,13 @@ Test(run_options, a_name_that_leads_nowhere_is_refused_and_the_reason_said)
 	setenv("XDG_RUNTIME_DIR", "/run/user/1", 1);
 	refused("--name a/b", "have a '/'");
 	refused("--name .a", "begin with '.'");
+	refused("--name -x", "or '-'");
 	refused("--name a\tb", "control character");
 	refused("--detach", "give it a --name");
 	refused("--detach --name web --control none", "give it a --name");
+	cr_assert_eq(parse("--name -x --control none"), GO_ON);
 	cr_assert_eq(parse("--name \u00fc"), GO_ON);
+	cr_assert_eq(parse("--name a-b"), GO_ON);
 	unsetenv("XDG_RUNTIME_DIR");
 	refused("--detach --name web", "XDG_RUNTIME_DIR is not set");
 }
