@@ -224,8 +224,11 @@ static void explain_end(struct attach *a)
 {
 	struct client client;
 	const char *socket = control_path(a->name);
-	enum connect_result result = client_open(&client, a->name, true);
+	enum connect_result result = CONNECT_FAILED;
 
+	/* A process that ends just now takes a connection and drops it: the next one tells. */
+	for (unsigned i = 0; i < 10 && result == CONNECT_FAILED; i++)
+		result = client_open(&client, a->name, true);
 	if (result == CONNECTED) {
 		client_close(&client);
 		message("%s: detached: another vmm attach has the console now, or nothing was read "

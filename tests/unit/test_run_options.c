@@ -301,8 +301,10 @@ Test(run_options, where_it_could_not_be_found_there_is_no_such_console)
 	refused("--serial attach", "give the VM a --name");
 	refused("--serial attach --name web", "set XDG_RUNTIME_DIR");
 	refused("--serial attach:here", "begins with /");
+	/* From another folder, too. */
+	cr_assert_eq(chdir("/tmp"), 0);
 	cr_assert_eq(parse("--detach --control unix:here"), GO_ON);
-	device_is(0, "isa-serial", "chardev=none");
+	device_is(0, "isa-serial", "chardev=attach:/tmp/here.console");
 	memset(text + strlen(text), 'x', 105);
 	cr_assert_eq(parse(text), GO_ON);
 	device_is(0, "isa-serial", "chardev=none");
