@@ -247,6 +247,8 @@ int block_resize(struct block *block, uint64_t size, struct vmm_error *err)
 
 	if (!layer->ops->resize)
 		return error_set(err, EOPNOTSUPP, "with snapshot=on its size cannot change");
+	if (size && block->info.readonly)
+		return error_set(err, EROFS, "it is read-only");
 	if (size % sector)
 		return error_set(err, EINVAL, "size=%" PRIu64 " is not a multiple of %u", size,
 				 sector);

@@ -35,13 +35,50 @@ void drive_report_name(const struct drive *drive, struct report *report)
 
 /* ---- coming and going ---- */
 
+struct begin_call {
+	struct block *block;
+	struct block_options options;
+	struct vmm_error *err;
+	int rc;
+};
+
+static void begin(void *arg)
+{
+	struct begin_call *call = arg;
+
+	call->rc = block_begin(call->block, &call->options, call->err);
+}
+
+/* A use of the block begins, as the device's options and the drive want it. options: may be NULL.
+ */
+static int begin_use(const struct drive *drive, const struct block_options *options,
+		     struct vmm_error *err)
+{
+	struct begin_call call = {.block = drive->block, .err = err};
+
+	if (options)
+		call.options = *options;
+	call.options.readonly = drive->readonly;
+	call.options.discard = (int)drive->discard;
+	loop_call(drive->loop, begin, &call);
+	return call.rc;
+}
+
+/* Nobody uses it: what a device wanted is forgotten. */
+static void be_unused(struct drive *drive)
+{
+	block_set_drive(drive->block, drive);
+	/* Without sizes there is nothing that could not be. */
+	(void)!begin_use(drive, NULL, NULL);
+}
+
 static void release(struct provided *own)
 {
 	struct drive *drive = drive_of(own);
 	struct drive *base = drive->base;
 
 	if (base) {
-		block_set_drive(base->block, base);
+		be_unused(base);
 		provided_give_back(base->set, &base->provided);
 	} else {
 		block_close(drive->block);
@@ -106,7 +143,7 @@ int drive_add(struct provided_set *set, const char *name, const struct drive_opt
 	if (rc)
 		release(&drive->provided);
 	else
-		block_set_drive(drive->block, drive);
+		be_unused(drive);
 	return rc;
 }
 
@@ -172,26 +209,11 @@ static int check_options(const struct block_options *o, struct vmm_error *err)
 	return 0;
 }
 
-struct take_call {
-	struct block *block;
-	struct block_options options; /* the device's, and what the drive decides */
-	struct vmm_error *err;
-	int rc;
-};
-
-static void begin(void *arg)
-{
-	struct take_call *call = arg;
-
-	call->rc = block_begin(call->block, &call->options, call->err);
-}
-
 static int take(struct block **block, const struct block_options *options, const struct device *dev,
 		struct vmm_error *err)
 {
 	struct provided_set *set = dev->env->provided;
 	struct provided *own;
-	struct take_call call = {.options = *options, .err = err};
 	int rc = check_options(options, err);
 
 	if (rc == 0)
@@ -199,15 +221,12 @@ static int take(struct block **block, const struct block_options *options, const
 	if (rc)
 		return rc;
 	assert(drive_of(own)->loop == dev->loop);
-	call.block = drive_of(own)->block;
-	call.options.readonly = drive_of(own)->readonly;
-	call.options.discard = (int)drive_of(own)->discard;
-	loop_call(dev->loop, begin, &call);
-	if (call.rc)
+	rc = begin_use(drive_of(own), options, err);
+	if (rc)
 		provided_give_back(set, own);
 	else
-		*block = call.block;
-	return call.rc;
+		*block = drive_of(own)->block;
+	return rc;
 }
 
 int block_acquire(struct block **block, const struct block_options *options,
@@ -225,8 +244,10 @@ void block_release(struct block *block)
 {
 	struct drive *drive = block ? block_drive(block) : NULL;
 
-	if (drive)
-		provided_give_back(drive->set, &drive->provided);
-	else
+	if (!drive) {
 		block_close(block);
+		return;
+	}
+	be_unused(drive);
+	provided_give_back(drive->set, &drive->provided);
 }

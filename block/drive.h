@@ -40,8 +40,8 @@ int drive_add(struct provided_set *set, const char *name, const struct drive_opt
 void drive_report_name(const struct drive *drive, struct report *report);
 
 /*
- * block_report for each, inside an array. Loop; that no drive is added or removed meanwhile is for
- * the caller to see to.
+ * Name, driver, whether it is read-only, and block_report_image for each, inside an array. Loop;
+ * that no drive is added or removed meanwhile is for the caller to see to.
  */
 void drive_report_all(struct provided_set *set, struct report *report);
 

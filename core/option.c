@@ -56,8 +56,10 @@ static int unknown_option(const struct option_desc *table, const char *what, con
 	struct text t = {.len = 0};
 
 	text_add(&t, "%s: unknown option \"%s\"", what, name);
-	for (unsigned i = 0; table[i].name; i++)
+	for (unsigned i = 0; table[i].name; i++) {
+		assert(i < OPTIONS_MAX);
 		names[i] = table[i].name;
+	}
 	if (names[0])
 		text_add_choices(&t, name, names);
 	else
@@ -292,7 +294,6 @@ static int parse_item(const struct option_desc *table, const char *what, const c
 		;
 	if (!table[i].name)
 		return unknown_option(table, what, name, err);
-	assert(i < OPTIONS_MAX);
 	if (*seen & UINT64_C(1) << i && table[i].type != OPTION_LIST)
 		return given_twice(what, name, err);
 	*seen |= UINT64_C(1) << i;
@@ -329,12 +330,14 @@ static bool is_seen(const struct option_desc *table, const char *name, uint64_t 
 static int check_required(const struct option_desc *table, const char *what, uint64_t seen,
 			  struct vmm_error *err)
 {
-	for (unsigned i = 0; table[i].name; i++)
+	for (unsigned i = 0; table[i].name; i++) {
+		assert(i < OPTIONS_MAX);
 		if (table[i].required && !(seen & UINT64_C(1) << i) &&
 		    !is_seen(table, table[i].unless, seen))
 			return error_set(err, EINVAL, "%s: %s=… is required: %s", what,
 					 table[i].name,
 					 table[i].help ? table[i].help : "no default");
+	}
 	return 0;
 }
 

@@ -23,14 +23,18 @@ void provided_init(struct provided_set *set)
 	list_init(&set->list);
 }
 
+static void drop(struct provided *own)
+{
+	list_del(&own->link);
+	free(own->name);
+	own->release(own);
+}
+
 void provided_fini(struct provided_set *set)
 {
-	list_for_each (it, &set->list) {
-		struct provided *own = list_entry(it, struct provided, link);
-
-		free(own->name);
-		own->release(own);
-	}
+	/* The latest first, for it may have an earlier one. */
+	while (!list_empty(&set->list))
+		drop(list_entry(set->list.prev, struct provided, link));
 	pthread_mutex_destroy(&set->lock);
 }
 
@@ -166,11 +170,8 @@ void provided_clear(struct provided_set *set, enum provided_kind kind)
 		struct provided *own = list_entry(it, struct provided, link);
 
 		it = it->prev;
-		if (own->kind != kind)
-			continue;
-		list_del(&own->link);
-		free(own->name);
-		own->release(own);
+		if (own->kind == kind)
+			drop(own);
 	}
 }
 

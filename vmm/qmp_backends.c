@@ -418,7 +418,8 @@ int run_blockdev_add(struct qmp_call *call)
 	if (rc)
 		return rc;
 	rc = machine_add_drive(call_vm(call), name, &wishes.drive, &call->err);
-	if (wishes.auto_readonly && (rc == -EACCES || rc == -EPERM || rc == -EROFS)) {
+	if (wishes.auto_readonly &&
+	    (rc == -EACCES || rc == -EPERM || rc == -EROFS || rc == -EAGAIN)) {
 		wishes.drive.image.readonly = true;
 		wishes.drive.writable = false;
 		rc = machine_add_drive(call_vm(call), name, &wishes.drive, &call->err);

@@ -252,7 +252,7 @@ const struct qmp_command control_commands[] = {
 	 DIFFERS("vmm-only-unix-server-file-pty-null-ringbuf")},
 	{"chardev-remove", .args = chardev_remove_args, .run = run_chardev_remove},
 	{"blockdev-add", .args = blockdev_add_args, .run = run_blockdev_add,
-	 DIFFERS("vmm-only-raw-on-file", "vmm-aio-native-is-auto")},
+	 DIFFERS("vmm-only-raw-on-file", "vmm-aio-native-is-auto", "vmm-auto-read-only-at-once")},
 	{"blockdev-del", .args = blockdev_del_args, .run = run_blockdev_del},
 	{"block_resize", .args = resize_args, .run = run_block_resize, DIFFERS("vmm-only-larger")},
 	{"block_set_io_throttle", .args = throttle_args, .run = run_throttle,

@@ -142,19 +142,24 @@ static const struct unsaid {
 	{"bootindex", boots, is_number, "a number"},
 	{"channel", is_scsi, is_zero, "0: there is one channel"},
 	{"device_id", is_scsi, is_text, "a text"},
-	{"write-cache", is_disk, is_on, "on, auto: the cache is switched off in the image's node"},
+	{"write-cache", is_disk, is_on, "on, auto"},
 };
 
 static int leave_out(struct qmp_call *call, const struct unsaid *u)
 {
 	const json_t *value = json_object_get(call->args, u->name);
+	const long long integer = json_integer_value(value);
 	const char *text = json_string_value(value);
-	char number[24];
+	char number[40];
 
 	if (!value)
 		return 0;
-	if (json_is_integer(value)) {
-		snprintf(number, sizeof(number), "%lld", (long long)json_integer_value(value));
+	if (json_is_integer(value) && u->accepts == is_pci_address) {
+		/* As a number it is slot and function in a byte. */
+		snprintf(number, sizeof(number), "%llx.%lld", integer >> 3, integer & 7);
+		text = number;
+	} else if (json_is_integer(value)) {
+		snprintf(number, sizeof(number), "%lld", integer);
 		text = number;
 	}
 	if (!text || !u->accepts(text))

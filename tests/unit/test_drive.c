@@ -113,6 +113,7 @@ Test(drive, the_next_device_finds_the_cache_and_the_sectors_as_they_were)
 	cr_assert_eq(block_info(f.block)->logical_block_size, 4096);
 	block_set_writeback(f.block, false);
 	release();
+	cr_assert(told("\"logical-block-size\":512"));
 	cr_assert_eq(acquire("d", 0), 0);
 	cr_assert_eq(block_info(f.block)->logical_block_size, 512);
 	cr_assert(block_writeback(f.block));
@@ -232,7 +233,9 @@ Test(drive, on_another_it_may_be_allowed_less_but_not_more)
 	cr_assert(block_info(f.block)->readonly);
 	cr_assert_not(block_info(f.block)->can_discard);
 	cr_assert_eq(fixture_do(&f, BLOCK_WRITE, 0, 4096, data, 0), -EROFS);
+	cr_assert_eq(block_resize(f.block, 2 * SIZE, &f.err), -EROFS);
 	release();
+	cr_assert_eq(drive_resize(&set, "roof", 2 * SIZE, &f.err), -EROFS);
 	/* What one use was not allowed, the next one is. */
 	cr_assert_eq(provided_remove(&set, BACKEND_DRIVE, "roof", &f.err), 0);
 	cr_assert_eq(provided_remove(&set, BACKEND_DRIVE, "top", &f.err), 0);

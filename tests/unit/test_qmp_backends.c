@@ -393,6 +393,17 @@ Test(qmp_backends, auto_read_only_reads_what_cannot_be_written)
 	cr_assert_eq(unlink(in_dir("d.img")), 0);
 }
 
+Test(qmp_backends, auto_read_only_shares_an_image_that_others_read)
+{
+	make_image("d.img", 1 << 20);
+	start();
+	does(blockdev_add("d1", "d.img", ",'read-only':true"));
+	refuses(blockdev_add("d2", "d.img", ""), "lock");
+	does(blockdev_add("d2", "d.img", ",'auto-read-only':true"));
+	answers("{\"execute\":\"query-named-block-nodes\"}", "\"node-name\":\"d2\",\"ro\":true");
+	cr_assert_eq(unlink(in_dir("d.img")), 0);
+}
+
 Test(qmp_backends, a_drive_that_cannot_be_is_refused_and_leaves_nothing)
 {
 	static const char *const wrong[][2] = {
@@ -466,6 +477,8 @@ Test(qmp_backends, what_has_no_meaning_here_is_taken_if_it_changes_nothing)
 		{"'driver':'virtio-rng-pci','addr':'03.0x'", "'addr' accepts only a PCI slot"},
 		{"'driver':'virtio-rng-pci','addr':''", "'addr' accepts only a PCI slot"},
 		{"'driver':'virtio-rng-pci','addr':[]", "'addr' accepts only a PCI slot"},
+		{"'driver':'virtio-rng-pci','addr':256", "'addr' accepts only a PCI slot"},
+		{"'driver':'virtio-rng-pci','addr':-8", "'addr' accepts only a PCI slot"},
 		{"'driver':'scsi-hd','drive':'d1','channel':1", "'channel' accepts only 0"},
 		{"'driver':'scsi-hd','drive':'d1','bootindex':'x'", "'bootindex' accepts only"},
 		{"'driver':'scsi-hd','drive':'d1','write-cache':'off'",
@@ -492,6 +505,7 @@ Test(qmp_backends, what_has_no_meaning_here_is_taken_if_it_changes_nothing)
 				   "'drive':'d1','bootindex':2,'write-cache':'auto'"));
 	does(request("device_add", "'driver':'virtio-rng-pci','id':'r1','bus':'pcie.0',"
 				   "'addr':'1f.7'"));
+	does(request("device_add", "'driver':'virtio-rng-pci','id':'r2','addr':255"));
 	cr_assert_eq(unlink(in_dir("d.img")), 0);
 }
 
