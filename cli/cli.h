@@ -246,7 +246,7 @@ void metrics_stop(struct metrics *metrics);
 
 struct detach {
 	int fd;         /* to the parent; -1: there is none */
-	int *inherited; /* descriptors of the caller that the VM has no use for */
+	int *inherited; /* descriptors of the caller */
 	size_t count;
 };
 
@@ -254,7 +254,7 @@ struct detach {
  * Go on in a child, which has *detach; no thread may run yet. In the parent: returns its exit
  * status when the child has called detach_done or has ended.
  */
-int detach_begin(struct detach *detach, const struct run_options *options);
+int detach_begin(struct detach *detach);
 /* The guest runs: let the parent end, and let go of the terminal and of what was inherited. */
 void detach_done(struct detach *detach);
 

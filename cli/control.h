@@ -35,11 +35,11 @@ struct client {
 	int patience_ms; /* how long an answer may take; -1: any time */
 };
 
-enum connect_result { CONNECTED, CONNECT_NOBODY, CONNECT_FAILED };
+enum connect_result { CONNECTED, CONNECT_NOBODY, CONNECT_DROPPED, CONNECT_FAILED };
 
 /*
  * Connect to the VM `name`. Unless quiet, failures are reported. CONNECT_NOBODY: there is no such
- * VM, or it is dead.
+ * VM, or it is dead. CONNECT_DROPPED: it ended just then.
  */
 enum connect_result client_open(struct client *client, const char *name, bool quiet);
 void client_close(struct client *client);

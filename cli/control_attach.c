@@ -224,10 +224,10 @@ static void explain_end(struct attach *a)
 {
 	struct client client;
 	const char *socket = control_path(a->name);
-	enum connect_result result = CONNECT_FAILED;
+	enum connect_result result = CONNECT_DROPPED;
 
 	/* A process that ends just now takes a connection and drops it: the next one tells. */
-	for (unsigned i = 0; i < 10 && result == CONNECT_FAILED; i++)
+	for (unsigned i = 0; i < 10 && result == CONNECT_DROPPED; i++)
 		result = client_open(&client, a->name, true);
 	if (result == CONNECTED) {
 		client_close(&client);
@@ -237,6 +237,9 @@ static void explain_end(struct attach *a)
 		a->status = STATUS_ERROR;
 	} else if (result == CONNECT_NOBODY && socket && access(socket, F_OK) == 0) {
 		message("%s: the VM was killed or has crashed", a->name);
+		a->status = STATUS_ERROR;
+	} else if (result == CONNECT_FAILED) {
+		message("%s: detached, and the VM does not answer", a->name);
 		a->status = STATUS_ERROR;
 	} else if (a->terminal) {
 		message("%s: the VM has ended", a->name);

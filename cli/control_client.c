@@ -231,7 +231,7 @@ enum connect_result client_open(struct client *client, const char *name, bool qu
 		message = client_next(client, &gone);
 		if (!json_object_get(message, "QMP")) {
 			complain_of_silence(client, gone);
-			result = CONNECT_FAILED;
+			result = gone ? CONNECT_DROPPED : CONNECT_FAILED;
 		}
 		json_decref(message);
 		client->patience_ms = quiet ? 2000 : PATIENCE_MS;

@@ -57,6 +57,17 @@ static char *absolute_address(const char *text)
 	return path ? format("%.*s%s", (int)(type + 5 - text), text, path) : NULL;
 }
 
+/* "tcp:ADDRESS:PORT-unix:PATH" */
+static char *absolute_forward(const char *text)
+{
+	const char *target = strstr(text, "-unix:");
+	char *absolute = target ? absolute_address(target + 1) : NULL;
+
+	if (!target)
+		return duplicate(text);
+	return absolute ? format("%.*s-%s", (int)(target - text), text, absolute) : NULL;
+}
+
 /* One item of a list, commas single. implied: the key of one that has none; NULL: an address. */
 static char *absolute_item(const char *item, const char *implied)
 {
@@ -98,6 +109,8 @@ char *absolute_option(const char *key, const char *value)
 
 	if (is_one_of(key, files))
 		return absolute_path(value);
+	if (strcmp(key, "guestfwd") == 0)
+		return absolute_forward(value);
 	if (strcmp(key, "backend") == 0 ||
 	    (strcmp(key, "chardev") == 0 && strncmp(value, "pty,", 4) == 0))
 		return absolute_options(value, NULL);

@@ -283,7 +283,7 @@ static json_t *device_arguments(const char *text, int *status)
 	json_t *args = json_pack("{s:s%}", "driver", text, len);
 	const char *rest = text[len] ? text + len + 1 : "";
 
-	*status = args ? GO_ON : STATUS_USAGE;
+	*status = args ? GO_ON : usage_error("device add: '%s' is not UTF-8", text);
 	while (*status == GO_ON && *rest) {
 		const char *equals = strchr(rest, '='), *end;
 		char *key = duplicate(rest);

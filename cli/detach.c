@@ -27,34 +27,19 @@ static int wait_for_child(pid_t child, int fd)
 	return WIFEXITED(status) && WEXITSTATUS(status) ? WEXITSTATUS(status) : STATUS_ERROR;
 }
 
-/* Whether a network has the descriptor: backend=tap,fd=N:N... */
-static bool is_given(const struct run_options *options, int fd)
-{
-	for (size_t i = 0; i < options->device_count; i++) {
-		const char *backend = option_value(options->devices[i].options, "backend");
-		const char *given = option_value(backend, "fd");
-		char *end;
-
-		for (; given; given = *end == ':' ? end + 1 : NULL)
-			if (strtol(given, &end, 10) == fd && end != given)
-				return true;
-	}
-	return false;
-}
-
 /*
  * What the caller has open shall not stay open for as long as the VM runs: somebody may wait for
  * the end of a pipe or for a lock. All that is ours closes at an exec, which what was inherited did
  * not.
  */
-static void find_inherited(struct detach *detach, const struct run_options *options)
+static void find_inherited(struct detach *detach)
 {
 	DIR *folder = opendir("/proc/self/fd");
 
 	for (struct dirent *e; folder && (e = readdir(folder));) {
 		const int fd = (int)strtol(e->d_name, NULL, 10), flags = fcntl(fd, F_GETFD);
 
-		if (fd <= 2 || flags < 0 || flags & FD_CLOEXEC || is_given(options, fd))
+		if (fd <= 2 || flags < 0 || flags & FD_CLOEXEC)
 			continue;
 		detach->inherited = with_room(detach->inherited, detach->count, sizeof(int));
 		detach->inherited[detach->count++] = fd;
@@ -63,7 +48,7 @@ static void find_inherited(struct detach *detach, const struct run_options *opti
 		closedir(folder);
 }
 
-int detach_begin(struct detach *detach, const struct run_options *options)
+int detach_begin(struct detach *detach)
 {
 	int ends[2];
 	pid_t child;
@@ -83,7 +68,7 @@ int detach_begin(struct detach *detach, const struct run_options *options)
 	}
 	close(ends[0]);
 	setsid();
-	find_inherited(detach, options);
+	find_inherited(detach);
 	detach->fd = ends[1];
 	return GO_ON;
 }
@@ -96,7 +81,8 @@ void detach_done(struct detach *detach)
 		dup2(null, i);
 	if (null > 2)
 		close(null);
-	/* Only now: a path such as /dev/fd/5 may have been one of the VM's files. */
+	/* Only now: one may have been a network's, which has a copy, or a file by a path such as
+	 * /dev/fd/5. */
 	for (size_t i = 0; i < detach->count; i++)
 		close(detach->inherited[i]);
 	(void)!write(detach->fd, "r", 1);

@@ -322,7 +322,7 @@ int command_run(int argc, char **argv)
 	if (status == GO_ON)
 		status = open_log(&options);
 	if (status == GO_ON && options.detach)
-		status = detach_begin(&run.detach, &options);
+		status = detach_begin(&run.detach);
 	if (status != GO_ON)
 		return status;
 	terminal_guard(options.uses_stdin);

@@ -44,6 +44,8 @@ Test(control_paths, those_of_each_kind_of_option_and_nothing_else)
 	becomes("chardev", "pty,link=l", "pty,link=/usr/l");
 	becomes("backend", "user,hostfwd=tcp::2222-:22,tftp=t",
 		"user,hostfwd=tcp::2222-:22,tftp=/usr/t");
+	becomes("backend", "user,guestfwd=tcp:10.0.2.9:1-unix:s,guestfwd=tcp:10.0.2.9:2-tcp:h:3",
+		"user,guestfwd=tcp:10.0.2.9:1-unix:/usr/s,guestfwd=tcp:10.0.2.9:2-tcp:h:3");
 	becomes("backend", "stream:unix:s,server,pcap=p", "stream:unix:/usr/s,server,pcap=/usr/p");
 	becomes("backend", "dgram:unix:d,local=e", "dgram:unix:/usr/d,local=/usr/e");
 	becomes("backend", "stream,address=unix:s", "stream,address=unix:/usr/s");
