@@ -195,8 +195,8 @@ VMM_API int vmm_device_list(struct vmm *vm, char **json, struct vmm_error *err);
  *
  * Ownership: path is copied.
  * Errors: -EINVAL (no path), -EADDRINUSE (somebody listens there), -EEXIST (it is no socket),
- * -EBUSY (the VM has a control socket), -ENOTSUP (the library was built without jansson). Thread:
- * any.
+ * -EBUSY (the VM has a control socket), -ENOTSUP (the library was built without jansson).
+ * Thread: any.
  */
 VMM_API int vmm_control_listen(struct vmm *vm, const char *path, struct vmm_error *err);
 

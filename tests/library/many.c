@@ -184,6 +184,8 @@ static unsigned threads(void)
 		n += e->d_name[0] != '.' && !is_ending(dirfd(d), e->d_name);
 	if (d)
 		closedir(d);
+	if (!n)
+		die("the threads cannot be counted", NULL);
 	return n;
 }
 
