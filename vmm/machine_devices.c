@@ -138,9 +138,6 @@ int machine_add_device(struct vmm *vm, const struct device_class *cls, const cha
 	ret = choose_id(vm, cls, given, id, sizeof(id), err);
 	if (ret == 0)
 		ret = device_create(&dev, cls, id, rest, &vm->env, err);
-	if (ret == 0 && !given)
-		(*next_number(vm, cls))++;
-	free(given);
 	if (ret == 0) {
 		ret = attach_device(vm, dev, rest, err);
 		if (ret < 0) {
@@ -148,6 +145,9 @@ int machine_add_device(struct vmm *vm, const struct device_class *cls, const cha
 			device_destroy(dev);
 		}
 	}
+	if (ret == 0 && !given)
+		(*next_number(vm, cls))++;
+	free(given);
 	if (ret < 0)
 		free(rest);
 	else if (out)
