@@ -23,6 +23,7 @@ void provided_init(struct provided_set *set)
 	list_init(&set->list);
 }
 
+/* It may be out of the list already. */
 static void drop(struct provided *own)
 {
 	list_del(&own->link);
@@ -155,11 +156,9 @@ int provided_remove(struct provided_set *set, enum provided_kind kind, const cha
 	else
 		list_del(&own->link);
 	pthread_mutex_unlock(&set->lock);
-	if (rc)
-		return rc;
-	free(own->name);
-	own->release(own);
-	return 0;
+	if (rc == 0)
+		drop(own);
+	return rc;
 }
 
 void provided_clear(struct provided_set *set, enum provided_kind kind)
