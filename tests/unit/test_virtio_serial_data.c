@@ -110,6 +110,22 @@ static unsigned fill(unsigned nr)
 	return n;
 }
 
+/* A client of port 1 that does not read, so that output waits. *blocks, or NULL: what went before.
+ */
+static int stalled_client(unsigned *blocks)
+{
+	unsigned n;
+	int client;
+
+	serial_start_ready(&f, 8);
+	client = fake_env_connect(&f.fake, f.socket);
+	serial_open(&f, 1);
+	n = fill(1);
+	if (blocks)
+		*blocks = n;
+	return client;
+}
+
 /* Read everything; each block has its number in every byte. */
 static void read_blocks(int client, unsigned count)
 {
@@ -134,10 +150,7 @@ TEST_BOTH(virtio_serial_data, output_waits_in_guest_memory_until_the_host_reads)
 	unsigned n;
 	int client;
 
-	serial_start_ready(&f, 8);
-	client = fake_env_connect(&f.fake, f.socket);
-	serial_open(&f, 1);
-	n = fill(1);
+	client = stalled_client(&n);
 	cr_assert_not_null(a->tx);
 	read_blocks(client, n + 1);
 	cr_assert(serial_sent(&f, 1));
@@ -171,10 +184,7 @@ TEST_BOTH(virtio_serial_data, client_that_leaves_frees_the_guest)
 	int client;
 
 	serial_add_socket(&f, "a");
-	serial_start_ready(&f, 8);
-	client = fake_env_connect(&f.fake, f.socket);
-	serial_open(&f, 1);
-	fill(1);
+	client = stalled_client(NULL);
 	close(client);
 	cr_assert(serial_sent(&f, 1));
 	serial_send(&f, 1, "to nobody", 9);
@@ -186,10 +196,7 @@ TEST_BOTH(virtio_serial_data, removal_returns_what_the_guest_has_queued)
 	struct virtio_serial_port *a = serial_add_socket(&f, "a");
 	int client;
 
-	serial_start_ready(&f, 8);
-	client = fake_env_connect(&f.fake, f.socket);
-	serial_open(&f, 1);
-	fill(1);
+	client = stalled_client(NULL);
 	serial_send(&f, 1, "x", 1);
 	serial_send(&f, 1, "y", 1);
 	cr_assert_not(serial_sent(&f, 1));
@@ -255,10 +262,7 @@ TEST_BOTH(virtio_serial_data, reset_forgets_ports_and_drops_what_waits)
 	struct virtio_serial_port *a = serial_add_socket(&f, "a");
 	int client;
 
-	serial_start_ready(&f, 8);
-	client = fake_env_connect(&f.fake, f.socket);
-	serial_open(&f, 1);
-	fill(1);
+	client = stalled_client(NULL);
 	f.driver.next = gpa(MIB);
 	serial_start(&f);
 	cr_assert_not(a->guest_open);
@@ -280,10 +284,7 @@ TEST_BOTH(virtio_serial_data, half_a_chain_goes_on_after_a_pause)
 	int client;
 
 	serial_add_socket(&f, "a");
-	serial_start_ready(&f, 8);
-	client = fake_env_connect(&f.fake, f.socket);
-	serial_open(&f, 1);
-	n = fill(1);
+	client = stalled_client(&n);
 	device_quiesce_wait(f.dev);
 	cr_assert_eq(virtq_in_flight(f.serial->vd.queues[virtio_serial_tx(1)].vq), 0u);
 	virtio_resume(&f.serial->vd);
@@ -298,10 +299,7 @@ TEST_BOTH(virtio_serial_data, reset_of_a_queue_gives_back_what_is_being_sent)
 	int client;
 
 	f.driver.always |= UINT64_C(1) << VIRTIO_F_RING_RESET;
-	serial_start_ready(&f, 8);
-	client = fake_env_connect(&f.fake, f.socket);
-	serial_open(&f, 1);
-	fill(1);
+	client = stalled_client(NULL);
 	virtio_queue_reset(&f.serial->vd, virtio_serial_tx(1));
 	fake_env_settle(&f.fake);
 	cr_assert_not(virtio_queue_resetting(&f.serial->vd, virtio_serial_tx(1)));
@@ -321,10 +319,7 @@ TEST_BOTH(virtio_serial_data, half_a_chain_goes_on_in_another_instance)
 	ssize_t n;
 	int client;
 
-	serial_start_ready(&f, 8);
-	client = fake_env_connect(&f.fake, f.socket);
-	serial_open(&f, 1);
-	fill(1);
+	client = stalled_client(NULL);
 	done = a->tx_done;
 	cr_assert_gt(done, 0u);
 	cr_assert_lt(done, 65536u);
